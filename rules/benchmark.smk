@@ -1,0 +1,54 @@
+"""Accuracy and speed of the exported files themselves."""
+
+
+rule benchmark_accuracy:
+    input:
+        picks=picks_of,
+        network=network_of,
+        questions=rules.fetch_task.output.questions,
+        config=rules.build_supernet.output.config,
+    output:
+        accuracy=RESULTS / "benchmark/{task}/{pick}/{precision}/accuracy.parquet",
+    log:
+        LOGS / "benchmark_accuracy/{task}/{pick}/{precision}.log",
+    benchmark:
+        LOGS / "benchmark_accuracy/{task}/{pick}/{precision}.tsv"
+    conda:
+        "../envs/models.yaml"
+    resources:
+        mem_mb=memory(3),
+        runtime=120,
+    params:
+        **SHARED,
+        version=1,
+        data=config["data"],
+        confidence=config["select"]["confidence"],
+    script:
+        "../workflow/scripts/benchmark_accuracy.py"
+
+
+rule benchmark_speed:
+    input:
+        picks=picks_of,
+        network=network_of,
+        full=RESULTS / "onnx/any/full/{precision}/model.onnx",
+        config=rules.build_supernet.output.config,
+    output:
+        speed=RESULTS / "benchmark/{task}/{pick}/{precision}/speed.parquet",
+    log:
+        LOGS / "benchmark_speed/{task}/{pick}/{precision}.log",
+    benchmark:
+        LOGS / "benchmark_speed/{task}/{pick}/{precision}.tsv"
+    conda:
+        "../envs/models.yaml"
+    # All cores are reserved, so that no other local job disturbs the clock; compute.threads of them are used.
+    threads: workflow.cores or config["compute"]["threads"]
+    resources:
+        mem_mb=memory(3),
+        runtime=60,
+    params:
+        **SHARED,
+        version=1,
+        benchmark=config["benchmark"],
+    script:
+        "../workflow/scripts/benchmark_speed.py"

@@ -1,0 +1,63 @@
+"""What all rules share: folders, wildcards, and which jobs want a GPU."""
+
+RESULTS = Path(config["results"])
+LOGS = Path("logs")
+GENERATIONS = config["search"]["generations"]
+EXPORTED = ["full", *[pick for pick in config["export"]["picks"] if pick != "full"]]
+GPU = int(config["compute"]["device"] != "cpu" and visible_gpus() > 0)
+# How many generations follow, and how many jobs measure them, changes nothing in what a generation is.
+SEARCH = {
+    key: value
+    for key, value in config["search"].items()
+    if key not in ("chunks", "generations")
+}
+SHARED = {"seed": config["seed"], "compute": config["compute"]}
+
+
+def memory(factor):
+    """Memory in MB of a job that holds its input files this many times; grows with each attempt."""
+    return lambda wildcards, input, attempt: int(
+        attempt * (1500 + factor * input.size_mb)
+    )
+
+
+wildcard_constraints:
+    task="[A-Za-z0-9_.-]+",
+    pick="[a-z][a-z0-9_]*",
+    generation=r"\d+",
+    precision="fp32|int8",
+    stage="model|finetune",
+
+
+def network_task(task, pick):
+    """Folder of a pick: the full network is the same for all tasks and made once."""
+    return "any" if pick == "full" else task
+
+
+def earlier_archive(wildcards):
+    """Archive of the generation before, or nothing for generation 0."""
+    generation = int(wildcards.generation)
+    if generation == 0:
+        return []
+    return (
+        RESULTS
+        / "search"
+        / wildcards.task
+        / f"generation-{generation - 1}"
+        / "archive.parquet"
+    )
+
+
+def picks_of(wildcards):
+    """The table a pick is looked up in; the full network needs none."""
+    return (
+        []
+        if wildcards.pick == "full"
+        else RESULTS / "search" / wildcards.task / "picks.parquet"
+    )
+
+
+def network_of(wildcards):
+    """ONNX file of a pick at a precision."""
+    task = network_task(wildcards.task, wildcards.pick)
+    return RESULTS / "onnx" / task / wildcards.pick / wildcards.precision / "model.onnx"

@@ -1,0 +1,72 @@
+"""The only rules that reach for the network: base model, tasks, instructions."""
+
+
+localrules:
+    fetch_model,
+    fetch_task,
+    fetch_instructions,
+
+
+rule fetch_model:
+    output:
+        manifest=RESULTS / "model/manifest.parquet",
+        weights=RESULTS / "model/model.safetensors",
+        config=RESULTS / "model/config.json",
+    log:
+        LOGS / "fetch_model.log",
+    benchmark:
+        LOGS / "fetch_model.tsv"
+    conda:
+        "../envs/models.yaml"
+    params:
+        **SHARED,
+        version=1,
+        source={
+            kind: value
+            for kind, value in config["model"]["source"].items()
+            if kind != "license"
+        },
+        dtype=config["model"]["dtype"],
+        trust_remote_code=config["model"]["trust_remote_code"],
+        downloads=config["downloads"],
+    script:
+        "../workflow/scripts/fetch_model.py"
+
+
+rule fetch_task:
+    input:
+        manifest=rules.fetch_model.output.manifest,
+    output:
+        questions=RESULTS / "tasks/{task}/questions.parquet",
+    log:
+        LOGS / "fetch_task/{task}.log",
+    benchmark:
+        LOGS / "fetch_task/{task}.tsv"
+    conda:
+        "../envs/models.yaml"
+    params:
+        **SHARED,
+        version=1,
+        data=config["data"],
+    script:
+        "../workflow/scripts/fetch_task.py"
+
+
+rule fetch_instructions:
+    input:
+        manifest=rules.fetch_model.output.manifest,
+        questions=expand(rules.fetch_task.output.questions, task=config["tasks"]),
+    output:
+        instructions=RESULTS / "instructions/instructions.parquet",
+    log:
+        LOGS / "fetch_instructions.log",
+    benchmark:
+        LOGS / "fetch_instructions.tsv"
+    conda:
+        "../envs/models.yaml"
+    params:
+        **SHARED,
+        version=1,
+        instructions=config["instructions"],
+    script:
+        "../workflow/scripts/fetch_instructions.py"

@@ -1,0 +1,59 @@
+"""One page and one table that say what was found and how sure it is."""
+
+ACCURACY, SPEED = (
+    [
+        str(
+            RESULTS
+            / "benchmark"
+            / place(task, pick)
+            / pick
+            / precision
+            / f"{kind}.parquet"
+        )
+        for task in config["tasks"]
+        for pick in EXPORTED
+        for precision in config["export"]["precisions"]
+    ]
+    for kind, place in (("accuracy", lambda task, pick: task), ("speed", network_task))
+)
+
+
+rule report:
+    input:
+        archive=expand(rules.evaluate_front.input.archive, task=config["tasks"]),
+        front=expand(rules.select_front.output.front, task=config["tasks"]),
+        picks=expand(rules.select_front.output.picks, task=config["tasks"]),
+        accuracy=ACCURACY,
+        speed=sorted(set(SPEED)),
+        losses=rules.finetune.output.losses,
+        importance=rules.build_supernet.output.importance,
+        space=rules.build_supernet.output.space,
+        manifest=rules.build_supernet.output.manifest,
+        config=rules.build_supernet.output.config,
+        folders=expand(
+            RESULTS / "subnets/{task}/{pick}/manifest.parquet",
+            task=config["tasks"],
+            pick=config["export"]["picks"],
+        ),
+    output:
+        summary=RESULTS / "report/summary.parquet",
+        page=RESULTS / "report/index.html",
+        fronts=expand(RESULTS / "report/fronts/{task}.svg", task=config["tasks"]),
+        architectures=expand(
+            RESULTS / "report/architectures/{task}.svg", task=config["tasks"]
+        ),
+    log:
+        LOGS / "report.log",
+    benchmark:
+        LOGS / "report.tsv"
+    conda:
+        "../envs/report.yaml"
+    resources:
+        mem_mb=memory(1),
+        runtime=30,
+    params:
+        **SHARED,
+        version=1,
+        settings=config,
+    script:
+        "../workflow/scripts/report.py"

@@ -1,0 +1,85 @@
+"""The search of each task: a static chain of generations, each measured in chunks."""
+
+
+rule propose_candidates:
+    input:
+        archive=earlier_archive,
+        config=rules.build_supernet.output.config,
+        space=rules.build_supernet.output.space,
+        importance=rules.build_supernet.output.importance,
+    output:
+        candidates=RESULTS / "search/{task}/generation-{generation}/candidates.parquet",
+    log:
+        LOGS / "propose_candidates/{task}/{generation}.log",
+    benchmark:
+        LOGS / "propose_candidates/{task}/{generation}.tsv"
+    conda:
+        "../envs/tables.yaml"
+    resources:
+        mem_mb=memory(1),
+        runtime=30,
+    params:
+        **SHARED,
+        version=1,
+        space=config["space"],
+        search=SEARCH,
+        dtype=config["model"]["dtype"],
+    script:
+        "../workflow/scripts/propose_candidates.py"
+
+
+rule evaluate_chunk:
+    input:
+        candidates=rules.propose_candidates.output.candidates,
+        questions=rules.fetch_task.output.questions,
+        weights=rules.build_supernet.output.weights,
+        manifest=rules.build_supernet.output.manifest,
+    output:
+        scores=RESULTS
+        / "search/{task}/generation-{generation}/scores/{scatteritem}.parquet",
+    log:
+        LOGS / "evaluate_chunk/{task}/{generation}/{scatteritem}.log",
+    benchmark:
+        LOGS / "evaluate_chunk/{task}/{generation}/{scatteritem}.tsv"
+    conda:
+        "../envs/models.yaml"
+    resources:
+        gpu=GPU,
+        mem_mb=memory(3),
+        runtime=120,
+    params:
+        **SHARED,
+        version=1,
+        metric=config["data"]["metric"],
+    script:
+        "../workflow/scripts/evaluate_chunk.py"
+
+
+rule collect_generation:
+    input:
+        archive=earlier_archive,
+        candidates=rules.propose_candidates.output.candidates,
+        questions=rules.fetch_task.output.questions,
+        manifest=rules.build_supernet.output.manifest,
+        scores=gather.chunks(
+            str(
+                RESULTS
+                / "search/{{task}}/generation-{{generation}}/scores/{scatteritem}.parquet"
+            )
+        ),
+    output:
+        archive=RESULTS / "search/{task}/generation-{generation}/archive.parquet",
+    log:
+        LOGS / "collect_generation/{task}/{generation}.log",
+    benchmark:
+        LOGS / "collect_generation/{task}/{generation}.tsv"
+    conda:
+        "../envs/tables.yaml"
+    resources:
+        mem_mb=memory(1),
+        runtime=10,
+    params:
+        **SHARED,
+        version=1,
+    script:
+        "../workflow/scripts/collect_generation.py"

@@ -1,0 +1,56 @@
+"""Tiny random models of every supported family, which all tests share."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "workflow"))
+
+FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
+SIZES = {
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "vocab_size": 320,
+    "max_position_embeddings": 256,
+    "pad_token_id": 0,
+}
+
+
+def tiny_config(family: str, **changes):
+    """Transformers' config of a tiny model of this family."""
+    from transformers import AutoConfig
+
+    extra = {"sliding_window": 8} if family == "mistral" else {}
+    return AutoConfig.for_model(family, **(SIZES | {"tie_word_embeddings": family != "qwen3"} | extra | changes))
+
+
+def tiny_model(family: str, seed: int = 0, **changes):
+    """Transformers' model of this family with every parameter random, norms and biases included."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_config(tiny_config(family, **changes), attn_implementation="eager")
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.normal_(1.0 if "norm" in name else 0.0, 0.1 if "norm" in name or "bias" in name else 0.15)
+    return model.eval()
+
+
+@pytest.fixture(scope="session", params=FAMILIES)
+def family(request) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def family_folder(family, tmp_path_factory) -> Path:
+    """A folder with a tiny random model of the family."""
+    folder = tmp_path_factory.mktemp(family)
+    tiny_model(family).save_pretrained(folder)
+    return folder

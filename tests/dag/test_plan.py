@@ -1,0 +1,83 @@
+"""The plan of jobs: what a dry-run shows, what parsing costs, how bad configurations are refused."""
+
+import pytest
+import yaml
+from workflow_runner import ROOT, planned_jobs, snakemake
+
+DEFAULT = {
+    "fetch_model": 1, "fetch_task": 3, "fetch_instructions": 1, "rank_importance": 2, "finetune": 1, "build_supernet": 1,
+    "propose_candidates": 6, "evaluate_chunk": 12, "collect_generation": 6, "evaluate_front": 3, "select_front": 3,
+    "extract_subnet": 3, "export_onnx": 4, "quantize": 4, "benchmark_accuracy": 12, "benchmark_speed": 8,
+    "report": 1, "all": 1,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("snakefile", ["Snakefile", "workflow/Snakefile"])
+def test_default_experiment_is_planned_whole(tmp_path, snakefile):
+    run = snakemake(tmp_path, "-n", snakefile=snakefile)
+    assert run.returncode == 0, run.stdout
+    assert {name.removeprefix("llamanas_"): count for name, count in planned_jobs(run.stdout).items()} == DEFAULT
+
+
+def test_many_generations_and_chunks_are_planned(tmp_path):
+    config = tmp_path / "large.yaml"
+    config.write_text(yaml.safe_dump({"search": {"generations": 60, "chunks": 4}, "tasks": ["mini_language"]}))
+    run = snakemake(tmp_path, "-n", "--configfile", str(config))
+    assert planned_jobs(run.stdout)["evaluate_chunk"] == 61 * 4
+
+
+def test_parsing_loads_no_heavy_library(tmp_path):
+    run = snakemake(tmp_path, "-n", PYTHONPROFILEIMPORTTIME="1")
+    imported = {line.split("|")[-1].strip() for line in run.stdout.splitlines() if line.startswith("import time:")}
+    assert "llamanas.settings" in imported
+    assert not imported & {"torch", "transformers", "datasets", "lm_eval", "onnxruntime", "pymoo", "sklearn"}
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [({"serach": {}}, "'serach'"), ({"search": {"population": 1}}, "search.population"), ([1], "keys at top level")],
+)
+def test_bad_configuration_stops_with_one_sentence(tmp_path, config, words):
+    (tmp_path / "bad.yaml").write_text(yaml.safe_dump(config))
+    run = snakemake(tmp_path, "-n", "--configfile", "bad.yaml")
+    assert run.returncode != 0
+    assert words in run.stdout and "Traceback" not in run.stdout, run.stdout
+
+
+def test_every_rule_has_script_log_benchmark_and_version(tmp_path):
+    texts = "\n".join(path.read_text() for path in sorted((ROOT / "rules").glob("*.smk")))
+    for text in texts.split("\nrule ")[1:]:
+        name, body = text.split(":", 1)
+        assert (ROOT / f"workflow/scripts/{name}.py").exists(), name
+        assert f'"../workflow/scripts/{name}.py"' in body, name
+        for directive in ("log:", "benchmark:", "conda:", "version="):
+            assert directive in body, (name, directive)
+        assert len((ROOT / f"workflow/scripts/{name}.py").read_text().splitlines()) <= 25, name
+
+
+def test_slurm_profile_names_every_gpu_rule_and_only_rules_that_exist():
+    profile = yaml.safe_load((ROOT / "profiles/slurm/config.yaml").read_text())
+    texts = "\n".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))
+    bodies = {text.split(":")[0]: text for text in texts.split("\nrule ")[1:]}
+    named = {entry.split(":")[0] for entry in profile["set-resources"] if "gpu" in entry}
+    assert named == {name for name, body in bodies.items() if "gpu=GPU" in body}
+    assert profile["slurm-status-command"] == "squeue"
+
+
+def test_environments_are_pinned_as_the_lock():
+    lock = {
+        line.split("==")[0].lower().replace("_", "-"): line.split("==")[1].strip()
+        for line in (ROOT / "requirements.lock").read_text().splitlines()
+        if "==" in line
+    }
+    for path in (ROOT / "envs").glob("*.yaml"):
+        (packages,) = [d["pip"] for d in yaml.safe_load(path.read_text())["dependencies"] if isinstance(d, dict)]
+        for package in packages:
+            name, version = package.split("==")
+            assert lock[name] == version, (path.name, package)
+
+
+def test_settings_page_is_current():
+    from llamanas import reference
+
+    assert reference.page() == reference.PAGE.read_text(), "run: python -m llamanas.reference"

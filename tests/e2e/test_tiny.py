@@ -1,0 +1,154 @@
+"""A whole experiment with a tiny model: every artifact, re-runs, chunks, and what happens when files break."""
+
+import shutil
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from tiny_experiment import write_experiment
+from workflow_runner import planned_jobs, snakemake
+
+from llamanas.artifacts import SCHEMAS, provenance_of, read_table
+
+SEARCH = "results/search/tiny_sounds"
+CONFIG = "--configfile", "tiny.yaml"
+
+
+def changed(folder, **sections) -> tuple[str, str]:
+    """Arguments for the experiment in ``folder`` with some settings changed."""
+    config = yaml.safe_load((folder / "tiny.yaml").read_text())
+    for section, values in sections.items():
+        config[section] = config[section] | values
+    (folder / "changed.yaml").write_text(yaml.safe_dump(config))
+    return "--configfile", "changed.yaml"
+
+
+def test_every_parquet_has_its_schema_and_provenance(finished):
+    names = set()
+    for path in (finished / "results").rglob("*.parquet"):
+        stamp = provenance_of(pq.read_table(path, partitioning=None))
+        names.add(stamp["artifact"])
+        read_table(path, stamp["artifact"])
+        assert stamp["seed"] == 7 and stamp["stage"] and stamp["packages"]["llamanas"]
+    assert names == SCHEMAS.keys()
+
+
+def test_archive_holds_every_measured_architecture_once(finished):
+    rows = read_table(finished / SEARCH / "generation-2/archive.parquet", "archive").to_pylist()
+    assert len(rows) == 24 == len({row["architecture"] for row in rows})
+    assert {row["n_search"] for row in rows} == {40}
+    assert {row["origin"] for row in rows} >= {"full", "smallest", "linas"}
+    earlier = read_table(finished / SEARCH / "generation-1/archive.parquet", "archive").to_pylist()
+    assert rows[:16] == earlier
+
+
+def test_front_is_not_dominated_and_reported_on_other_items(finished):
+    front = read_table(finished / SEARCH / "front.parquet", "front").to_pylist()
+    rows = read_table(finished / SEARCH / "generation-2/archive.parquet", "archive").to_pylist()
+    for member in front:
+        assert not any(
+            row["parameters"] < member["parameters"] and row["search_score"] >= member["search_score"] for row in rows
+        )
+        assert member["n_report"] == 44
+        assert member["report_ci_low"] <= member["report_accuracy"] <= member["report_ci_high"]
+    questions = read_table(finished / "results/tasks/tiny_sounds/questions.parquet", "questions").to_pylist()
+    items = {split: {q["item"] for q in questions if q["split"] == split} for split in ("train", "search", "report")}
+    answers = read_table(finished / SEARCH / "answers.parquet", "answers").to_pylist()
+    assert {answer["item"] for answer in answers} == items["report"]
+    assert not items["report"] & (items["search"] | items["train"])
+
+
+def test_exported_accuracy_equals_the_super_networks(finished):
+    picks = read_table(finished / SEARCH / "picks.parquet", "picks").to_pylist()
+    reported = {row["pick"]: row["report_accuracy"] for row in picks}
+    for pick in ("full", "half_way"):
+        path = finished / f"results/benchmark/tiny_sounds/{pick}/fp32/accuracy.parquet"
+        (row,) = read_table(path, "accuracy").to_pylist()
+        assert row["accuracy"] == pytest.approx(reported[pick]) and row["n"] == 44
+
+
+def test_summary_and_page_name_what_was_exported(finished):
+    rows = read_table(finished / "results/report/summary.parquet", "summary").to_pylist()
+    assert {(row["pick"], row["precision"]) for row in rows} == {
+        (pick, precision) for pick in ("full", "half_way") for precision in ("fp32", "int8")
+    }
+    page = (finished / "results/report/index.html").read_text()
+    assert "tiny_sounds" in page and "half_way" in page and "<svg" in page
+    assert (finished / "results/report/fronts/tiny_sounds.svg").read_text().lstrip().startswith("<?xml")
+
+
+def test_second_run_has_nothing_to_do(finished):
+    assert "Nothing to be done" in snakemake(finished, *CONFIG).stdout
+
+
+def test_another_generation_repeats_none(finished):
+    plan = planned_jobs(snakemake(finished, "-n", *changed(finished, search={"generations": 3})).stdout)
+    new = {"propose_candidates": 1, "evaluate_chunk": 2, "collect_generation": 1, "evaluate_front": 1}
+    assert {name: plan[name] for name in new} == new
+    assert not plan.keys() & {"fetch_model", "fetch_task", "finetune", "rank_importance", "build_supernet"}
+
+
+def test_another_report_setting_does_not_train_again(finished):
+    plan = planned_jobs(snakemake(finished, "-n", *changed(finished, select={"bootstrap": 300})).stdout)
+    assert "select_front" in plan and not plan.keys() & {"finetune", "evaluate_chunk", "evaluate_front"}
+
+
+@pytest.mark.parametrize("chunks", [1, 2, 4])
+def test_tables_are_byte_equal_for_any_number_of_chunks(finished, tmp_path, chunks):
+    """One of the three has the number of the finished run: a repeated run."""
+    for stage in ("model", "tasks", "instructions", "finetune", "supernet"):
+        shutil.copytree(finished / "results" / stage, tmp_path / "results" / stage)
+    shutil.copytree(finished / ".snakemake/metadata", tmp_path / ".snakemake/metadata")
+    shutil.copy(finished / "tiny.yaml", tmp_path)
+    run = snakemake(tmp_path, f"{SEARCH}/front.parquet", *changed(tmp_path, search={"chunks": chunks}))
+    assert run.returncode == 0, run.stdout[-5000:]
+    assert not planned_jobs(run.stdout).keys() & {"finetune", "build_supernet"}
+    for name in ("front.parquet", "picks.parquet", "answers.parquet", "generation-2/archive.parquet"):
+        assert (tmp_path / SEARCH / name).read_bytes() == (finished / SEARCH / name).read_bytes(), name
+
+
+def test_repeated_training_gives_byte_equal_weights_and_tables(finished, tmp_path):
+    shutil.copy(finished / "tiny.yaml", tmp_path)
+    run = snakemake(tmp_path, "results/supernet/space.parquet", *CONFIG)
+    assert run.returncode == 0, run.stdout[-5000:]
+    for path in sorted((tmp_path / "results").rglob("*")):
+        if path.suffix in (".parquet", ".safetensors"):
+            assert path.read_bytes() == (finished / path.relative_to(tmp_path)).read_bytes(), path
+
+
+def test_truncated_table_is_named_and_the_rest_stays(finished, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(finished, folder)
+    archive = folder / SEARCH / "generation-2/archive.parquet"
+    archive.write_bytes(archive.read_bytes()[:300])
+    made = {"front.parquet", "picks.parquet"}  # Snakemake deletes what the failed job would have written
+    kept = {file: file.read_bytes() for file in (folder / "results").rglob("*.parquet") if file.name not in made}
+    run = snakemake(
+        folder, f"{SEARCH}/front.parquet", *CONFIG, "--forcerun", "select_front", "--rerun-triggers", "input"
+    )
+    assert run.returncode != 0
+    assert f"error: {SEARCH}/generation-2/archive.parquet is not a readable Parquet file" in run.stdout
+    assert {file: file.read_bytes() for file in kept} == kept
+
+
+def test_truncated_weights_are_named(finished, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(finished, folder)
+    weights = folder / "results/supernet/model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    run = snakemake(
+        folder, f"{SEARCH}/answers.parquet", *CONFIG, "--forcerun", "evaluate_front", "--rerun-triggers", "input"
+    )
+    assert run.returncode != 0
+    assert "error: cannot read results/supernet/model.safetensors" in run.stdout
+
+
+@pytest.mark.parametrize("family", ["mistral", "qwen2", "qwen3"])
+def test_other_families_run_through(tmp_path, family):
+    write_experiment(tmp_path, family, search={"generations": 0, "population": 6}, finetune={"steps": 2})
+    run = snakemake(tmp_path, *CONFIG)
+    assert run.returncode == 0, run.stdout[-5000:]
+    (row,) = read_table(
+        tmp_path / "results/benchmark/tiny_sounds/half_way/fp32/accuracy.parquet", "accuracy"
+    ).to_pylist()
+    assert row["n"] == 44

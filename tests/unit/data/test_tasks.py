@@ -1,0 +1,104 @@
+"""lm-eval tasks as items: splits, prompts and scores as lm-eval's own."""
+
+import pytest
+import yaml
+from tiny_experiment import write_task, write_tokenizer
+
+from conftest import tiny_model
+from llamanas.data.tasks import load_tasks, task_questions
+from llamanas.errors import LlamaNasError
+from llamanas.models.decoder import load_decoder
+from llamanas.search.evaluate import answers, packed_batches
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("task")
+    tiny_model("llama").save_pretrained(folder / "base")
+    write_tokenizer(folder / "base")
+    write_task(folder / "tasks")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tokenizer(home):
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(home / "base")
+
+
+def variant(home, folder, name: str, **changes):
+    """The tiny task under another name with some settings changed."""
+    task = yaml.safe_load((home / "tasks/tiny_sounds.yaml").read_text())
+    files = {split: str(home / "tasks" / file) for split, file in task["dataset_kwargs"]["data_files"].items()}
+    task = task | {"task": name, "dataset_kwargs": {"data_files": files}} | changes
+    (folder / f"{name}.yaml").write_text(yaml.safe_dump(task))
+    return folder
+
+
+@pytest.mark.parametrize("few_shot", [0, 2])
+def test_same_scores_as_lm_eval(home, tokenizer, few_shot):
+    from lm_eval import simple_evaluate
+    from lm_eval.models.huggingface import HFLM
+    from transformers import AutoModelForCausalLM
+
+    model = HFLM(AutoModelForCausalLM.from_pretrained(home / "base"), tokenizer=tokenizer, batch_size=4)
+    tasks = load_tasks("tiny_sounds", [home / "tasks"], few_shot)
+    result = simple_evaluate(model, tasks=tasks, log_samples=True, bootstrap_iters=0)
+    expected = {sample["doc_id"]: sample for sample in result["samples"]["tiny_sounds"]}
+
+    items = task_questions(load_tasks("tiny_sounds", [home / "tasks"], few_shot), tokenizer, 256, None, None)
+    items = [item for item in items if item["split"] == "report"]
+    decoder = load_decoder(home / "base")
+    rows = answers(decoder, decoder.shape.full, packed_batches(items, 512, "cpu"), items, "acc")
+    assert len(rows) == len(expected) == 48
+    for row in rows:
+        sample = expected[int(row["item"].split("/")[-1])]
+        assert row["loglikelihoods"] == pytest.approx([float(r[0][0]) for r in sample["resps"]], abs=1e-3)
+        assert row["correct"] == bool(sample["acc"])
+
+
+def test_splits_are_the_tasks_own(home, tokenizer):
+    items = task_questions(load_tasks("tiny_sounds", [home / "tasks"]), tokenizer, 256, 10, None)
+    counts = {split: sum(item["split"] == split for item in items) for split in ("train", "search", "report")}
+    assert counts == {"train": 48, "search": 10, "report": 48}
+    assert {item["source_split"] for item in items if item["split"] == "report"} == {"test"}
+    fewer = task_questions(load_tasks("tiny_sounds", [home / "tasks"]), tokenizer, 256, 5, None)
+    chosen = [{item["item"] for item in some if item["split"] == "search"} for some in (fewer, items)]
+    assert chosen[0] < chosen[1]
+
+
+def test_one_scored_split_is_divided_by_hash(home, tokenizer, tmp_path):
+    folder = variant(home, tmp_path, "tiny_single", test_split=None)
+    items = task_questions(load_tasks("tiny_single", [folder]), tokenizer, 256, None, None)
+    parts = {split: {item["item"] for item in items if item["split"] == split} for split in ("search", "report")}
+    assert len(parts["search"] | parts["report"]) == 48 and not parts["search"] & parts["report"]
+    assert min(map(len, parts.values())) > 12
+
+
+def test_unknown_task_is_named(home):
+    with pytest.raises(LlamaNasError, match="there is no task 'no_such_task'.*tiny_sounds"):
+        load_tasks("no_such_task", [home / "tasks"])
+
+
+def test_missing_data_are_named(home, tmp_path):
+    missing = {"data_files": {split: "nowhere.parquet" for split in ("train", "validation", "test")}}
+    folder = variant(home, tmp_path, "tiny_missing", dataset_kwargs=missing)
+    with pytest.raises(LlamaNasError, match=r"the data of task 'tiny_missing' cannot be loaded.*nowhere\.parquet"):
+        load_tasks("tiny_missing", [folder])
+
+
+def test_truncated_data_are_named(home, tmp_path):
+    (tmp_path / "cut.parquet").write_bytes((home / "tasks/test.parquet").read_bytes()[:200])
+    files = {"data_files": {split: "cut.parquet" for split in ("train", "validation", "test")}}
+    folder = variant(home, tmp_path, "tiny_cut", dataset_kwargs=files)
+    with pytest.raises(LlamaNasError, match="the data of task 'tiny_cut' cannot be loaded"):
+        load_tasks("tiny_cut", [folder])
+
+
+def test_generation_task_is_refused(home, tmp_path):
+    folder = variant(
+        home, tmp_path, "tiny_generation", output_type="generate_until", metric_list=[], doc_to_choice=None
+    )
+    with pytest.raises(LlamaNasError, match="'generate_until'; supported are multiple_choice"):
+        load_tasks("tiny_generation", [folder])

@@ -1,0 +1,96 @@
+"""The decoder against transformers' own classes: same weights, same logits."""
+
+import pytest
+import torch
+
+from conftest import tiny_model
+from llamanas.architecture import Architecture
+from llamanas.errors import LlamaNasError
+from llamanas.models.decoder import Sequence, load_decoder
+
+
+def sequence(batch: int, length: int, seed: int = 0) -> Sequence:
+    tokens = torch.randint(320, (batch, length), generator=torch.Generator().manual_seed(seed))
+    return Sequence(tokens, torch.arange(length).expand(batch, -1))
+
+
+@torch.no_grad()
+def cut(model, architecture: Architecture):
+    """Transformers' model with the parts zeroed that the architecture leaves out."""
+    for layer, attention, width in zip(
+        model.model.layers, architecture.attention, architecture.intermediate_sizes, strict=True
+    ):
+        if not attention:
+            layer.self_attn.o_proj.weight.zero_()
+            if layer.self_attn.o_proj.bias is not None:
+                layer.self_attn.o_proj.bias.zero_()
+        layer.mlp.down_proj.weight[:, width:] = 0
+        if width == 0 and layer.mlp.down_proj.bias is not None:
+            layer.mlp.down_proj.bias.zero_()
+    return model
+
+
+ARCHITECTURES = [
+    Architecture((True,) * 4, (128,) * 4),
+    Architecture((True, False, True, False), (96, 32, 0, 0)),
+    Architecture((False, True, False, True), (64, 128, 0, 128)),
+]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("architecture", ARCHITECTURES, ids=lambda a: a.id)
+def test_logits_equal_transformers(family, family_folder, architecture):
+    decoder = load_decoder(family_folder)
+    batch = sequence(2, 24)  # longer than the tiny Mistral's window of 8
+    expected = cut(tiny_model(family), architecture)(batch.tokens).logits
+    torch.testing.assert_close(decoder(batch, architecture), expected, atol=2e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "rope",
+    [
+        {"rope_type": "linear", "factor": 2.0, "rope_theta": 10000.0},
+        {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+         "original_max_position_embeddings": 64, "rope_theta": 5e5},
+        {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64, "rope_theta": 1e4},
+    ],
+    ids=lambda rope: rope["rope_type"],
+)  # fmt: skip
+def test_scaled_rotary_positions_equal_transformers(rope, tmp_path):
+    model = tiny_model("llama", rope_parameters=rope)
+    model.save_pretrained(tmp_path)
+    batch = sequence(1, 40)
+    torch.testing.assert_close(load_decoder(tmp_path)(batch), model(batch.tokens).logits, atol=2e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_biases_of_llama_equal_transformers(tmp_path):
+    model = tiny_model("llama", attention_bias=True, mlp_bias=True)
+    model.save_pretrained(tmp_path)
+    architecture = ARCHITECTURES[1]
+    expected = cut(model, architecture)(sequence(1, 9).tokens).logits
+    torch.testing.assert_close(load_decoder(tmp_path)(sequence(1, 9), architecture), expected, atol=2e-5, rtol=1e-4)
+
+
+def test_parameters_are_counted_exactly(family, family_folder):
+    decoder = load_decoder(family_folder)
+    assert decoder.shape.full.parameters(decoder.shape) == sum(p.numel() for p in decoder.parameters())
+
+
+def test_truncated_weights_are_named(family_folder, tmp_path):
+    (tmp_path / "config.json").write_bytes((family_folder / "config.json").read_bytes())
+    (tmp_path / "model.safetensors").write_bytes((family_folder / "model.safetensors").read_bytes()[:-100])
+    with pytest.raises(LlamaNasError, match="model.safetensors"):
+        load_decoder(tmp_path)
+
+
+def test_missing_tensor_is_named(family_folder, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    (tmp_path / "config.json").write_bytes((family_folder / "config.json").read_bytes())
+    weights = load_file(family_folder / "model.safetensors")
+    del weights["model.layers.2.mlp.up_proj.weight"]
+    save_file(weights, tmp_path / "model.safetensors")
+    with pytest.raises(LlamaNasError, match="layers.2.mlp.up_proj"):
+        load_decoder(tmp_path)

@@ -1,0 +1,139 @@
+"""Proposals: unique, unmeasured, repeatable, and better than chance."""
+
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from synthetic_search import SETTINGS, Problem
+
+from llamanas.architecture import Architecture
+from llamanas.artifacts import table_of
+from llamanas.errors import LlamaNasError
+from llamanas.search.collect import collect
+from llamanas.search.propose import every_architecture, propose
+from llamanas.select.statistics import hypervolume
+
+
+def search(problem: Problem, generations: int, seed: int = 0, **settings: object) -> list[list[dict]]:
+    """The candidates of each generation, and the archive in the end."""
+    archive: list[dict] = []
+    history = []
+    for generation in range(generations + 1):
+        candidates = proposals(problem, archive, generation, seed, **settings)
+        archive = collect(archive, candidates, problem.measure(candidates))
+        history.append(candidates)
+    return [*history, archive]
+
+
+def proposals(problem: Problem, archive: list[dict], generation: int, seed: int = 0, **settings: object) -> list[dict]:
+    settings = SETTINGS | settings
+    return propose(problem.space, problem.shape, archive, problem.importance, settings, generation, seed, 4)
+
+
+def ids(rows: list[dict]) -> list[str]:
+    return [row["architecture"] for row in rows]
+
+
+@pytest.fixture(params=["linas", "random"])
+def algorithm(request) -> str:
+    return request.param
+
+
+def test_first_generation_has_extremes_ladder_and_random_draws():
+    problem = Problem(8, 0)
+    rows = proposals(problem, [], 0)
+    assert [row["origin"] for row in rows] == ["full", "smallest"] + ["ladder"] * 3 + ["random"] * 3
+    assert ids(rows)[0] == problem.space.full.id
+    assert problem.space.parameters(Architecture.from_row(rows[1])) == problem.space.parameters(problem.space.smallest)
+    assert table_of("candidates", rows).num_rows == 8
+    assert {row["bytes"] / row["parameters"] for row in rows} == {4}
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("objective", ["parameters", "bytes", "macs_per_token"])
+def test_nothing_is_measured_twice_and_everything_is_admissible(algorithm, objective, seed):
+    problem = Problem(6, seed)
+    *generations, archive = search(problem, 3, seed, algorithm=algorithm, objective=objective)
+    assert [len(rows) for rows in generations] == [8] * 4
+    assert len(set(ids(archive))) == len(archive) == 32
+    assert all(problem.space.contains(Architecture.from_row(row)) for row in archive)
+    assert {row["origin"] for row in generations[2]} == {algorithm}
+    assert [row["generation"] for row in archive] == [0] * 8 + [1] * 8 + [2] * 8 + [3] * 8
+
+
+def test_a_search_repeats_and_seeds_differ(algorithm):
+    problem = Problem(8, 0)
+    assert search(problem, 2, algorithm=algorithm) == search(problem, 2, algorithm=algorithm)
+    other = search(problem, 2, seed=1, algorithm=algorithm)
+    assert all(set(ids(a)) != set(ids(b)) for a, b in zip(search(problem, 2, algorithm=algorithm), other, strict=True))
+
+
+def test_a_search_goes_on_from_its_archive(algorithm):
+    problem = Problem(8, 0)
+    *generations, _ = search(problem, 3, algorithm=algorithm)
+    *_, archive = search(problem, 2, algorithm=algorithm)
+    assert proposals(problem, archive, 3, algorithm=algorithm) == generations[3]
+
+
+def test_proposals_do_not_depend_on_the_hash_seed():
+    code = (
+        "from test_propose import Problem, search; import hashlib;"
+        "print(hashlib.sha256(repr(search(Problem(6, 0), 2)).encode()).hexdigest())"
+    )
+    paths = [*sys.path, str(Path(__file__).parent)]
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", f"import sys; sys.path[:] = {paths}; {code}"],
+            env={"PYTHONHASHSEED": hash_seed}, capture_output=True, text=True, check=True,
+        ).stdout.splitlines()[-1]
+        for hash_seed in ("0", "1")
+    }  # fmt: skip
+    assert len(outputs) == 1
+
+
+def test_a_small_space_is_measured_whole_and_then_nothing_is_proposed(algorithm):
+    problem = Problem(2, 0, intermediate_sizes=[128], drop_attention=False)
+    assert problem.space.size == 6
+    *generations, archive = search(problem, 3, algorithm=algorithm, population=4)
+    assert [len(rows) for rows in generations] == [4, 2, 0, 0]
+    assert set(ids(archive)) == {architecture.id for architecture in every_architecture(problem.space)}
+
+
+def test_random_draws_fill_a_generation_that_the_predictor_leaves_short():
+    problem = Problem(6, 0)
+    archive = search(problem, 0)[-1]
+    origins = Counter(row["origin"] for row in proposals(problem, archive, 1, population=60, predictor_evaluations=20))
+    assert origins.keys() == {"linas", "random"}
+    assert origins.total() == 60
+
+
+def test_linas_needs_a_matching_archive():
+    problem = Problem(6, 0)
+    with pytest.raises(LlamaNasError, match="at least 2 measured architectures, but the archive has 0"):
+        proposals(problem, [], 1)
+    with pytest.raises(LlamaNasError, match="not in the search space"):
+        proposals(problem, search(Problem(5, 0), 0)[-1], 1)
+
+
+@pytest.mark.parametrize("objective", ["parameters", "macs_per_token"])
+def test_linas_beats_random_draws(objective):
+    def volume(problem: Problem, algorithm: str, seed: int) -> float:
+        archive = search(problem, 3, seed, algorithm=algorithm, objective=objective, population=10)[-1]
+        shares = [row[objective] / archive[0][objective] for row in archive]
+        return hypervolume(shares, [row["search_score"] for row in archive], (1.0, -4.0))
+
+    wins = [volume(Problem(10, seed), "linas", seed) > volume(Problem(10, seed), "random", seed) for seed in range(5)]
+    assert np.sum(wins) == 5
+
+
+def test_first_generation_needs_no_search_library():
+    code = (
+        "import sys; import llamanas.search.propose, llamanas.search.collect, llamanas.select.select;"
+        "print({'pymoo', 'sklearn', 'scipy', 'torch', 'transformers'} & sys.modules.keys())"
+    )
+    path = f"import sys; sys.path[:] = {sys.path}; "
+    result = subprocess.run([sys.executable, "-c", path + code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "set()"

@@ -1,0 +1,56 @@
+"""The configuration: defaults, and one clear sentence for each mistake."""
+
+import pytest
+import yaml
+
+from llamanas import settings
+from llamanas.errors import LlamaNasError
+
+
+def test_empty_configuration_takes_every_default():
+    config = settings.complete({})
+    assert config["finetune"]["lora"]["rank"] > 0
+    assert config["tasks"] == ["mini_commonsense", "mini_language", "mini_truthful"]
+    assert settings.complete(config) == config
+
+
+def test_default_experiment_is_the_default():
+    default = yaml.safe_load((settings.ROOT / "config/config.yaml").read_text())
+    assert settings.complete(default) == settings.complete({})
+
+
+def test_every_key_is_described():
+    def undescribed(schema: dict, path: str) -> list[str]:
+        found = []
+        for key, part in schema.get("properties", {}).items():
+            found += [] if "description" in part else [f"{path}.{key}"]
+            found += undescribed(part, f"{path}.{key}")
+        return found
+
+    assert undescribed(yaml.safe_load(settings.SCHEMA.read_text()), "") == []
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"sead": 1}, "'sead'"),
+        ({"search": {"populaton": 4}}, "search: .*'populaton'.*known keys are .*population"),
+        ({"seed": "one"}, "seed .*'one' is not of type 'integer'"),
+        ({"search": {"generations": 201}}, "search.generations.*201"),
+        ({"model": {"source": {"folder": "a", "gguf": "b.gguf"}}}, "model.source"),
+        ({"model": {"source": {"hub": {"repo": "no-owner"}}}}, "model.source.hub.repo"),
+        ({"tasks": []}, "tasks"),
+        ({"tasks": ["../x"]}, "tasks.0"),
+        ({"space": {"intermediate_sizes": [100]}}, "space.intermediate_sizes.0.*multiple of 32"),
+        ({"export": {"picks": ["nothing"]}}, "export.picks names .*nothing"),
+        ({"export": {"precisions": ["int8"]}}, "export.precisions"),
+        ({"select": {"picks": {"a": {"rule": "best"}}}}, "select.picks.a.rule"),
+        ({"results": "../elsewhere"}, "results"),
+        ({"results": "/absolute"}, "results"),
+        ({"search": 3}, "search"),
+    ],
+)
+def test_a_mistake_is_named(config, words):
+    with pytest.raises(LlamaNasError, match=words) as caught:
+        settings.complete(config)
+    assert "\n" not in str(caught.value)

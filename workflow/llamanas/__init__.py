@@ -1,0 +1,1 @@
+"""LLaMA-NAS: neural architecture search for LLaMA-family models over one weight-sharing super-network."""

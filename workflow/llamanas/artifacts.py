@@ -1,0 +1,229 @@
+"""The Parquet artifacts passed between rules: one schema per artifact name, checked on every read and write."""
+
+import errno
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from llamanas.errors import LlamaNasError
+
+SCHEMA_VERSION = 1
+
+_ARCHITECTURE = {
+    "architecture": pa.string(),
+    "attention": pa.list_(pa.bool_()),
+    "intermediate_sizes": pa.list_(pa.int32()),
+    "depth": pa.int32(),
+    "parameters": pa.int64(),
+    "bytes": pa.int64(),
+    "macs_per_token": pa.int64(),
+}
+_CANDIDATE = _ARCHITECTURE | {"generation": pa.int32(), "origin": pa.string()}
+_SEARCH = {"search_score": pa.float64(), "search_accuracy": pa.float64(), "n_search": pa.int32()}
+_REPORT = {
+    "report_accuracy": pa.float64(),
+    "report_ci_low": pa.float64(),
+    "report_ci_high": pa.float64(),
+    "n_report": pa.int32(),
+    "full_report_accuracy": pa.float64(),
+    "full_report_ci_low": pa.float64(),
+    "full_report_ci_high": pa.float64(),
+    "difference": pa.float64(),
+    "difference_ci_low": pa.float64(),
+    "difference_ci_high": pa.float64(),
+    "within_noise": pa.bool_(),
+}
+_FRONT = _CANDIDATE | _SEARCH | _REPORT
+_EXPORTED = {"task": pa.string(), "pick": pa.string(), "precision": pa.string(), "architecture": pa.string()}
+
+_COLUMNS: dict[str, dict[str, pa.DataType]] = {
+    # file: path inside the model's folder
+    "manifest": {"file": pa.string(), "bytes": pa.int64(), "sha256": pa.string()},
+    # One multiple-choice item: a prefix shared by all choices, then a branch per choice, its last `scored` tokens count.
+    "questions": {
+        "item": pa.string(),
+        "split": pa.string(),  # train, search or report
+        "source_split": pa.string(),
+        "prefix": pa.list_(pa.int32()),
+        "branches": pa.list_(pa.list_(pa.int32())),
+        "scored": pa.list_(pa.int32()),
+        "lengths": pa.list_(pa.int32()),  # characters of each choice, for acc_norm
+        "gold": pa.list_(pa.int32()),
+        "context_text": pa.string(),
+        "choice_texts": pa.list_(pa.string()),
+    },
+    # One training example; the loss counts on the answer only.
+    "instructions": {"source": pa.string(), "prompt": pa.list_(pa.int32()), "answer": pa.list_(pa.int32())},
+    # kind attention or mlp: KL of the network without that sub-layer (index 0); kind channel: one MLP channel's score.
+    "importance": {"layer": pa.int32(), "kind": pa.string(), "index": pa.int32(), "score": pa.float64()},
+    "losses": {"step": pa.int32(), "subnet": pa.string(), "loss": pa.float64(), "tokens": pa.int64()},
+    # One admissible choice of one layer, with what it costs.
+    "space": {
+        "layer": pa.int32(),
+        "choice": pa.int32(),
+        "attention": pa.bool_(),
+        "intermediate_size": pa.int32(),
+        "parameters": pa.int64(),
+        "macs_per_token": pa.int64(),
+    },
+    "candidates": _CANDIDATE,
+    "scores": {"architecture": pa.string()} | _SEARCH,
+    "archive": _CANDIDATE | _SEARCH,
+    # One row per architecture and item of the report split.
+    "answers": {
+        "architecture": pa.string(),
+        "item": pa.string(),
+        "chosen": pa.int32(),
+        "correct": pa.bool_(),
+        "loglikelihoods": pa.list_(pa.float64()),
+    },
+    "front": _FRONT,
+    "picks": {"pick": pa.string()} | _FRONT,
+    "accuracy": _EXPORTED
+    | {
+        "metric": pa.string(),
+        "accuracy": pa.float64(),
+        "accuracy_ci_low": pa.float64(),
+        "accuracy_ci_high": pa.float64(),
+        "n": pa.int32(),
+        "correct": pa.list_(pa.bool_()),  # per item of the report split, in its order, for paired statistics
+    },
+    # One row per repeat; the full network of the same precision is timed in turn with the pick.
+    "speed": _EXPORTED
+    | {
+        "runtime": pa.string(),
+        "hardware": pa.string(),
+        "threads": pa.int32(),
+        "prompt_tokens": pa.int32(),
+        "new_tokens": pa.int32(),
+        "repeat": pa.int32(),
+        "prefill_tokens_per_s": pa.float64(),
+        "decode_tokens_per_s": pa.float64(),
+        "time_to_first_token_s": pa.float64(),
+        "full_prefill_tokens_per_s": pa.float64(),
+        "full_decode_tokens_per_s": pa.float64(),
+        "full_time_to_first_token_s": pa.float64(),
+        "file_bytes": pa.int64(),
+        "peak_memory_bytes": pa.int64(),
+    },
+    "summary": {
+        "task": pa.string(),
+        "pick": pa.string(),
+        "precision": pa.string(),
+        "architecture": pa.string(),
+        "parameters": pa.int64(),
+        "file_bytes": pa.int64(),
+        "size_ratio": pa.float64(),
+        "size_ratio_fp32": pa.float64(),
+        "accuracy": pa.float64(),
+        "accuracy_ci_low": pa.float64(),
+        "accuracy_ci_high": pa.float64(),
+        "accuracy_full": pa.float64(),
+        "accuracy_full_fp32": pa.float64(),
+        "n": pa.int32(),
+        "prefill_tokens_per_s": pa.float64(),
+        "decode_tokens_per_s": pa.float64(),
+        "prefill_speedup": pa.float64(),
+        "decode_speedup": pa.float64(),
+        "prefill_speedup_fp32": pa.float64(),
+        "decode_speedup_fp32": pa.float64(),
+    },
+}
+
+SCHEMAS = {name: pa.schema(list(columns.items())) for name, columns in _COLUMNS.items()}
+
+
+def table_of(name: str, rows: list[dict]) -> pa.Table:
+    """The rows as a table of the artifact's schema; no rows give an empty table.
+
+    Raises:
+        LlamaNasError: a row lacks a column of the schema, or holds a value of another type.
+    """
+    for row in rows:
+        if missing := SCHEMAS[name].names - row.keys():
+            raise LlamaNasError(f"a row of artifact {name!r} lacks {sorted(missing)}")
+    try:
+        return pa.Table.from_pylist(rows, SCHEMAS[name])
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise LlamaNasError(f"rows do not fit the schema of artifact {name!r}: {error}") from error
+
+
+def write_table(path: str | Path, name: str, table: pa.Table, provenance: dict) -> None:
+    """Write the artifact, provenance in its metadata, to a temporary name and rename it, so that no half file remains.
+
+    Raises:
+        LlamaNasError: the table does not have the artifact's schema, or the disk is full.
+    """
+    expected = SCHEMAS[name]
+    if not table.schema.equals(expected):
+        raise LlamaNasError(f"table for artifact {name!r} has columns {table.schema.names}, expected {expected.names}")
+    stamp = {"artifact": name, "schema_version": SCHEMA_VERSION} | provenance
+    table = table.replace_schema_metadata({"llamanas": json.dumps(stamp, sort_keys=True)})
+    with whole_file(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+
+
+def read_table(path: str | Path, name: str) -> pa.Table:
+    """Read an artifact and check that it is what its name says.
+
+    Raises:
+        LlamaNasError: the file is missing, truncated, another artifact, or of another schema version.
+    """
+    try:
+        table = pq.read_table(path, partitioning=None)
+    except FileNotFoundError as error:
+        raise LlamaNasError(f"{path} is missing; it should hold the artifact {name!r}") from error
+    except (pa.ArrowException, OSError) as error:
+        raise LlamaNasError(
+            f"{path} is not a readable Parquet file ({error}). It should hold the artifact {name!r}; delete it and run "
+            "the workflow again to make it anew."
+        ) from error
+    stamp = provenance_of(table)
+    if stamp.get("artifact") != name or stamp.get("schema_version") != SCHEMA_VERSION:
+        raise LlamaNasError(
+            f"{path} holds artifact {stamp.get('artifact')!r} in schema version {stamp.get('schema_version')}, "
+            f"expected {name!r} in version {SCHEMA_VERSION}. Delete it and run the workflow again to make it anew."
+        )
+    table = table.replace_schema_metadata(None)
+    if not table.schema.equals(SCHEMAS[name]):
+        raise LlamaNasError(f"{path} has columns {table.schema.names}, expected {SCHEMAS[name].names} for {name!r}")
+    return table
+
+
+def provenance_of(table: pa.Table) -> dict:
+    """The provenance stamp in a table's metadata, or an empty dict."""
+    return json.loads((table.schema.metadata or {}).get(b"llamanas", b"{}"))
+
+
+@contextmanager
+def whole_file(path: str | Path) -> Iterator[Path]:
+    """A temporary path beside ``path``, renamed to it when the block succeeds and removed when it fails.
+
+    Raises:
+        LlamaNasError: no space is left on the device.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except Exception as error:
+        temporary.unlink(missing_ok=True)
+        if _is_full_disk(error):
+            raise LlamaNasError(
+                f"no space left on the device while writing {path}. Free some space and run the same command again; "
+                "finished results are kept."
+            ) from error
+        raise
+
+
+def _is_full_disk(error: Exception) -> bool:
+    """Whether a writer failed for want of space; safetensors and ONNX report it in their own exceptions' text."""
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return full or "No space left on device" in str(error)

@@ -1,0 +1,95 @@
+"""Examples to fine-tune on: Alpaca-format files, hub datasets and the tasks' train splits, as tokens."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from llamanas.errors import LlamaNasError
+
+
+def instruction_rows(
+    files: list[Path], hub: list[str], items: Iterable[dict], tokenizer: Any, settings: dict
+) -> list[dict]:
+    """Rows of artifact ``instructions``.
+
+    ``items`` are rows of artifact ``questions``, of which the train split is used. Examples longer than
+    ``settings["max_tokens"]`` are left out.
+
+    Raises:
+        LlamaNasError: a source is missing or not in Alpaca format, or no example is left.
+    """
+    rows = []
+    for source, examples in [
+        *((str(f), read_examples(f)) for f in files),
+        *((name, hub_examples(name)) for name in hub),
+    ]:
+        rows += [alpaca_tokens(source, example, tokenizer, settings["template"]) for example in examples]
+    rows += [train_example(item) for item in items if item["split"] == "train"]
+    kept = [row for row in rows if row["answer"] and len(row["prompt"]) + len(row["answer"]) <= settings["max_tokens"]]
+    print(f"{len(kept)} of {len(rows)} examples have at most {settings['max_tokens']} tokens")
+    if not kept:
+        raise LlamaNasError(
+            "there is nothing to fine-tune on: give instructions.files, instructions.hub or task train splits."
+        )
+    return kept
+
+
+def read_examples(path: Path) -> list[dict]:
+    """Examples of a JSONL or Parquet file with the columns instruction, input (optional) and output.
+
+    Raises:
+        LlamaNasError: the file is missing, of another kind or lacks a column.
+    """
+    try:
+        if path.suffix == ".parquet":
+            import pyarrow.parquet as pq
+
+            examples = pq.read_table(path).to_pylist()
+        else:
+            examples = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+    except (OSError, ValueError) as error:
+        raise LlamaNasError(f"cannot read the examples in {path} (JSONL or Parquet expected): {error}") from error
+    return _checked(examples, str(path))
+
+
+def hub_examples(name: str) -> list[dict]:
+    """Examples of the train split of a hub dataset in Alpaca format.
+
+    Raises:
+        LlamaNasError: the dataset cannot be had, or lacks a column.
+    """
+    from datasets import load_dataset
+
+    try:
+        return _checked(load_dataset(name, split="train").to_list(), name)
+    except Exception as error:
+        raise LlamaNasError(f"cannot load the dataset {name!r} of instructions.hub: {error}") from error
+
+
+def _checked(examples: list[dict], source: str) -> list[dict]:
+    for number, example in enumerate(examples, 1):
+        if not isinstance(example, dict) or not isinstance(example.get("output"), str) or "instruction" not in example:
+            raise LlamaNasError(
+                f"example {number} of {source} lacks 'instruction' or 'output'; expected Alpaca format."
+            )
+    return examples
+
+
+def alpaca_tokens(source: str, example: dict, tokenizer: Any, template: str) -> dict:
+    """Prompt and answer tokens of one Alpaca example; the answer ends with the end-of-text token."""
+    prompt = template.format(instruction=example["instruction"], input=example.get("input") or "").strip()
+    whole = tokenizer.encode(f"{prompt} {example['output'].strip()}")
+    tokens = tokenizer.encode(prompt)
+    return {"source": source, "prompt": tokens, "answer": [*whole[len(tokens) :], tokenizer.eos_token_id]}
+
+
+def train_example(item: dict) -> dict:
+    """The gold choice of an item as an example: what the task scores is what is trained."""
+    gold = item["gold"][0]
+    branch, scored = item["branches"][gold], item["scored"][gold]
+    return {
+        "source": item["item"].split("/")[0],
+        "prompt": item["prefix"] + branch[: len(branch) - scored],
+        "answer": branch[len(branch) - scored :],
+    }

@@ -1,0 +1,133 @@
+"""What joins a Snakemake job to the package: log, checked tables, provenance, seeds, device, errors."""
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from llamanas import artifacts, provenance, randomness
+from llamanas.architecture import Architecture, ModelShape
+from llamanas.devices import leased_device
+from llamanas.errors import LlamaNasError
+
+
+class Job:
+    """One job of the workflow, as its script sees it.
+
+    Tables are named by the keyword of the rule's input or output, which is the artifact's name as well.
+    """
+
+    def __init__(self, snakemake: Any) -> None:
+        self.snakemake = snakemake
+        self.input, self.output, self.wildcards = snakemake.input, snakemake.output, snakemake.wildcards
+        self.params: dict = dict(snakemake.params.items())
+        self.seed_root: int = self.params["seed"]
+
+    def path(self, name: str) -> Path:
+        """Path of the output of this keyword, or else of the input."""
+        return Path((self.output if name in self.output.keys() else self.input)[name])
+
+    def source(self, name: str) -> Path:
+        """Folder of the input of this keyword."""
+        return Path(self.input[name]).parent
+
+    def rows(self, name: str) -> list[dict]:
+        """Rows of the input table or tables of this keyword, schema checked; none where the rule has no such input."""
+        paths = _as_list(self.input.get(name, []))
+        return [row for path in paths for row in artifacts.read_table(path, name).to_pylist()]
+
+    def write(self, name: str, rows: list[dict]) -> None:
+        """Write the rows as the output table of this keyword, with the job's provenance."""
+        artifacts.write_table(self.output[name], name, artifacts.table_of(name, rows), self.stamp)
+
+    @cached_property
+    def stamp(self) -> dict:
+        """Provenance of the job's tables; into how many chunks a generation was divided is no part of it."""
+        files = [path for name in self.input.keys() if name != "scores" for path in _as_list(self.input[name])]
+        return provenance.stamp(self.snakemake.rule, self.seed_root, self.params, files)
+
+    @cached_property
+    def resume(self) -> Path:
+        """Folder in which this job may keep what an interrupted run has done.
+
+        Its name depends on all that the result depends on, so that stale state is never taken up; it is no declared
+        output, so that Snakemake leaves it alone, and it is removed when the job succeeds.
+        """
+        about = json.dumps([self.stamp, dict(self.wildcards.items())], sort_keys=True)
+        return Path(self.output[0]).parent / ".resume" / hashlib.sha256(about.encode()).hexdigest()[:16]
+
+    def architecture(self, shape: ModelShape) -> Architecture:
+        """The architecture of the job's pick; without a table of picks it is the full network."""
+        rows = {row["pick"]: row for row in self.rows("picks")}
+        return Architecture.from_row(rows[self.wildcards.pick]) if rows else shape.full
+
+    def exported(self, shape: ModelShape) -> dict:
+        """Columns that say which exported file a row is about."""
+        names = {name: self.wildcards[name] for name in ("task", "pick", "precision")}
+        return names | {"architecture": self.architecture(shape).id}
+
+    def seed(self, *about: object) -> int:
+        """A seed for one purpose of this stage."""
+        return randomness.seed_for(self.seed_root, self.snakemake.rule, *about)
+
+    @contextmanager
+    def device(self) -> Iterator[str]:
+        """The torch device to compute on; sets the number of CPU threads to the rule's."""
+        import torch
+
+        torch.set_num_threads(self.snakemake.threads)
+        with leased_device(self.params["compute"]["device"]) as device:
+            print(f"computing on {device} with {self.snakemake.threads} threads", file=sys.stderr)
+            yield device
+
+
+@contextmanager
+def job(snakemake: Any) -> Iterator[Job]:
+    """Run a script's body as a job: everything it or its libraries print goes to the rule's log.
+
+    A LlamaNasError, a full disk included, ends the job with its message alone and status 1.
+    """
+    log = Path(snakemake.log[0])
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("w", buffering=1) as stream, _redirected(stream.fileno()):
+        try:
+            run = Job(snakemake)
+            yield run
+            shutil.rmtree(run.resume, ignore_errors=True)
+        except LlamaNasError as error:
+            print(f"error: {error}", file=sys.stderr, flush=True)
+            if os.environ.get("LLAMANAS_TRACEBACK"):
+                traceback.print_exc()
+            raise SystemExit(1) from error
+        except Exception:
+            traceback.print_exc()
+            raise SystemExit(1) from None
+
+
+@contextmanager
+def _redirected(target: int) -> Iterator[None]:
+    """Send standard output and error, at the level of file descriptors, to ``target``."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = os.dup(1), os.dup(2)
+    os.dup2(target, 1)
+    os.dup2(target, 2)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for descriptor, original in zip((1, 2), saved, strict=True):
+            os.dup2(original, descriptor)
+            os.close(original)
+
+
+def _as_list(files: Any) -> list[str]:
+    return [str(files)] if isinstance(files, str | Path) else list(files)

@@ -1,0 +1,250 @@
+"""The decoder of the supported families, in which every sub-network is a view of the full network's weights.
+
+Parameter names are Hugging Face's, so that its weight files load as they are. A test compares the logits with
+transformers' own classes for every family.
+"""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from llamanas.architecture import Architecture, ModelShape
+from llamanas.errors import LlamaNasError
+from llamanas.models.families import shape_of
+
+
+class Sequence(NamedTuple):
+    """A batch of packed token sequences.
+
+    tokens and positions are [B, T] integers; ``visible`` is None for plain causal attention, else a [B, 1, T, T]
+    boolean mask, true where a query (row) may see a key (column).
+    """
+
+    tokens: Tensor
+    positions: Tensor
+    visible: Tensor | None = None
+
+
+def elastic_linear(linear: Any, x: Tensor, rows: int | None = None, columns: int | None = None) -> Tensor:
+    """``x`` [..., columns] through the first ``rows`` outputs and ``columns`` inputs of a linear layer.
+
+    A layer wrapped by peft's LoRA is sliced together with its adapter, so that all sub-networks share one adapter.
+    """
+    base = linear.get_base_layer() if hasattr(linear, "get_base_layer") else linear
+    bias = base.bias if base.bias is None else base.bias[:rows]
+    y = F.linear(x, base.weight[:rows, :columns], bias)
+    if base is not linear and not linear.merged:
+        for name in linear.active_adapters:
+            low_rank = F.linear(x, linear.lora_A[name].weight[:, :columns])
+            y = y + F.linear(low_rank, linear.lora_B[name].weight[:rows]) * linear.scaling[name]
+    return y
+
+
+class RMSNorm(nn.Module):
+    """Root-mean-square normalization, computed in float32 as transformers does."""
+
+    def __init__(self, size: int, epsilon: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(size))
+        self.epsilon = epsilon
+
+    def forward(self, x: Tensor) -> Tensor:
+        wide = x.float()
+        wide = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self.epsilon)
+        return self.weight * wide.to(x.dtype)
+
+
+class Attention(nn.Module):
+    """Grouped-query attention with rotary positions."""
+
+    def __init__(self, shape: ModelShape, epsilon: float) -> None:
+        super().__init__()
+        self.shape = shape
+        self.q_proj = nn.Linear(shape.hidden_size, shape.query_size, bias=shape.attention_bias)
+        self.k_proj = nn.Linear(shape.hidden_size, shape.kv_size, bias=shape.attention_bias)
+        self.v_proj = nn.Linear(shape.hidden_size, shape.kv_size, bias=shape.attention_bias)
+        self.o_proj = nn.Linear(shape.query_size, shape.hidden_size, bias=shape.output_bias)
+        if shape.query_key_norm:
+            self.q_norm = RMSNorm(shape.head_size, epsilon)
+            self.k_norm = RMSNorm(shape.head_size, epsilon)
+
+    def forward(self, x: Tensor, rotation: tuple[Tensor, Tensor], visible: Tensor | None) -> Tensor:
+        batch, length, _ = x.shape
+        q, k, v = (p(x).view(batch, length, -1, self.shape.head_size) for p in (self.q_proj, self.k_proj, self.v_proj))
+        if self.shape.query_key_norm:
+            q, k = self.q_norm(q), self.k_norm(k)
+        q, k, v = _rotate(q, rotation).transpose(1, 2), _rotate(k, rotation).transpose(1, 2), v.transpose(1, 2)
+        groups = self.shape.heads // self.shape.kv_heads
+        if groups > 1:
+            k, v = k.repeat_interleave(groups, 1), v.repeat_interleave(groups, 1)
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=visible, is_causal=visible is None)
+        return self.o_proj(y.transpose(1, 2).reshape(batch, length, -1))
+
+
+class GatedMLP(nn.Module):
+    """SwiGLU MLP; a sub-network uses the first ``width`` of its channels."""
+
+    def __init__(self, shape: ModelShape) -> None:
+        super().__init__()
+        self.gate_proj = nn.Linear(shape.hidden_size, shape.intermediate_size, bias=shape.mlp_bias)
+        self.up_proj = nn.Linear(shape.hidden_size, shape.intermediate_size, bias=shape.mlp_bias)
+        self.down_proj = nn.Linear(shape.intermediate_size, shape.hidden_size, bias=shape.mlp_bias)
+
+    def channels(self, x: Tensor, width: int) -> Tensor:
+        """Activations [..., width] of the intermediate channels."""
+        return F.silu(elastic_linear(self.gate_proj, x, rows=width)) * elastic_linear(self.up_proj, x, rows=width)
+
+    def forward(self, x: Tensor, width: int) -> Tensor:
+        return elastic_linear(self.down_proj, self.channels(x, width), columns=width)
+
+
+class Layer(nn.Module):
+    """One decoder layer, each of its two parts optional."""
+
+    def __init__(self, shape: ModelShape, epsilon: float) -> None:
+        super().__init__()
+        self.input_layernorm = RMSNorm(shape.hidden_size, epsilon)
+        self.self_attn = Attention(shape, epsilon)
+        self.post_attention_layernorm = RMSNorm(shape.hidden_size, epsilon)
+        self.mlp = GatedMLP(shape)
+
+    def forward(
+        self, x: Tensor, rotation: tuple[Tensor, Tensor], visible: Tensor | None, attention: bool, width: int
+    ) -> Tensor:
+        if attention:
+            x = x + self.self_attn(self.input_layernorm(x), rotation, visible)
+        if width:
+            x = x + self.mlp(self.post_attention_layernorm(x), width)
+        return x
+
+
+class Trunk(nn.Module):
+    """Embedding, layers and final norm, under the names of a Hugging Face checkpoint."""
+
+    def __init__(self, shape: ModelShape, epsilon: float) -> None:
+        super().__init__()
+        self.embed_tokens = nn.Embedding(shape.vocabulary_size, shape.hidden_size)
+        self.layers = nn.ModuleList(Layer(shape, epsilon) for _ in range(shape.layers))
+        self.norm = RMSNorm(shape.hidden_size, epsilon)
+
+
+class Decoder(nn.Module):
+    """A super-network: runs any of its sub-networks without copying a weight."""
+
+    frequencies: Tensor
+
+    def __init__(self, config: dict) -> None:
+        super().__init__()
+        self.config, self.shape = config, shape_of(config)
+        self.model = Trunk(self.shape, config.get("rms_norm_eps", 1e-6))
+        self.lm_head = nn.Linear(self.shape.hidden_size, self.shape.vocabulary_size, bias=False)
+        if self.shape.tied_head:
+            self.lm_head.weight = self.model.embed_tokens.weight
+        with torch.device("cpu"):  # real numbers even while the weights are built without data
+            frequencies, self.rotation_scale = rotary_frequencies(config, self.shape)
+        self.register_buffer("frequencies", frequencies, persistent=False)
+
+    @property
+    def layers(self) -> list[Layer]:
+        """The layers of the full network."""
+        return list(cast(Iterable[Layer], self.model.layers))
+
+    def rotation(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosine and sine [B, T, 1, head size] of the rotary angles at these positions."""
+        angles = positions[..., None].float() * self.frequencies
+        angles = torch.cat((angles, angles), -1)[:, :, None]
+        dtype = self.model.norm.weight.dtype
+        return (angles.cos() * self.rotation_scale).to(dtype), (angles.sin() * self.rotation_scale).to(dtype)
+
+    def visible(self, batch: Sequence) -> Tensor | None:
+        """The batch's mask, narrowed to the sliding window where the family has one that the batch exceeds."""
+        window, length = self.shape.sliding_window, batch.tokens.shape[1]
+        if window is None or length <= window:
+            return batch.visible
+        near = batch.positions[:, None, :, None] - batch.positions[:, None, None, :] < window
+        order = torch.ones(length, length, dtype=torch.bool, device=near.device).tril()
+        return near & (order if batch.visible is None else batch.visible)
+
+    def hidden(self, batch: Sequence, architecture: Architecture | None = None) -> Tensor:
+        """Final normalized hidden states [B, T, hidden size] of a sub-network (default: the full network)."""
+        architecture = architecture or self.shape.full
+        x = self.model.embed_tokens(batch.tokens)
+        rotation, visible = self.rotation(batch.positions), self.visible(batch)
+        choices = zip(self.layers, architecture.attention, architecture.intermediate_sizes, strict=True)
+        for layer, attention, width in choices:
+            x = layer(x, rotation, visible, attention, width)
+        return self.model.norm(x)
+
+    def forward(self, batch: Sequence, architecture: Architecture | None = None) -> Tensor:
+        """Logits [B, T, vocabulary size] of a sub-network."""
+        return self.lm_head(self.hidden(batch, architecture))
+
+
+def _rotate(x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
+    cos, sin = rotation
+    left, right = x.chunk(2, -1)
+    return x * cos + torch.cat((-right, left), -1) * sin
+
+
+def rotary_frequencies(config: dict, shape: ModelShape) -> tuple[Tensor, float]:
+    """Angular frequency [head size / 2] of each rotary pair, and the scale of cosine and sine.
+
+    The plain scheme is computed here; scaled ones (linear, llama3, yarn) come from transformers.
+
+    Raises:
+        LlamaNasError: a scheme whose frequencies change with the length of the text.
+    """
+    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    kind = rope.get("rope_type", rope.get("type", "default"))
+    if kind == "default":
+        theta = rope.get("rope_theta") or config.get("rope_theta", 10000.0)
+        return theta ** -(torch.arange(0, shape.head_size, 2, dtype=torch.int64).float() / shape.head_size), 1.0
+    if kind not in ("linear", "llama3", "yarn"):
+        raise LlamaNasError(f"rope type {kind!r} is not supported; supported are default, linear, llama3 and yarn.")
+    from transformers import AutoConfig
+    from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+    settings = AutoConfig.for_model(**config)
+    return ROPE_INIT_FUNCTIONS[kind](settings, torch.device("cpu"))
+
+
+def load_decoder(folder: str | Path, device: str = "cpu", dtype: str = "float32") -> Decoder:
+    """The decoder of a folder with config.json and model.safetensors, in evaluation mode.
+
+    Raises:
+        LlamaNasError: a file is missing or truncated, or a tensor is missing or of the wrong shape.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    folder = Path(folder)
+    with torch.device("meta"):
+        decoder = Decoder(json.loads((folder / "config.json").read_text()))
+    try:
+        weights = load_file(folder / "model.safetensors", device=device)
+    except (OSError, SafetensorError) as error:
+        raise LlamaNasError(f"cannot read {folder / 'model.safetensors'}: {error}. Delete it and run again.") from error
+    weights = {name: tensor.to(getattr(torch, dtype)) for name, tensor in weights.items()}
+    if decoder.shape.tied_head:
+        weights["lm_head.weight"] = weights["model.embed_tokens.weight"]
+    try:
+        decoder.load_state_dict(weights, assign=True)
+    except RuntimeError as error:
+        raise LlamaNasError(f"the weights in {folder} do not fit its config.json: {error}") from error
+    if decoder.shape.tied_head:
+        decoder.lm_head.weight = decoder.model.embed_tokens.weight
+    decoder.frequencies = decoder.frequencies.to(device)
+    return decoder.requires_grad_(False).eval()
+
+
+def tensors_to_save(decoder: Decoder) -> dict[str, Tensor]:
+    """The weights under Hugging Face names, on the CPU, a tied head stored once."""
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in decoder.state_dict().items()}
+    if decoder.shape.tied_head:
+        del state["lm_head.weight"]
+    return state

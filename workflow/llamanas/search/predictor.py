@@ -1,0 +1,110 @@
+"""Predictor of a task's score from an architecture's genes, chosen by cross-validation, as in LINAS."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import kendalltau
+from sklearn.base import RegressorMixin
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import KFold, cross_val_predict
+from sklearn.svm import SVR
+
+from llamanas.errors import LlamaNasError
+from llamanas.search.ladder import sensitivities
+from llamanas.supernet.space import SearchSpace
+
+ALPHAS = (0.001, 0.01, 0.1, 1.0, 10.0)  # of ridge regression
+PENALTIES = (0.1, 1.0, 10.0, 100.0)  # C of support vector regression
+FOLDS = 5
+SUMS = 4  # leading columns of the features, which are standardized
+
+
+def choice_table(values: Iterable[Iterable[float]]) -> NDArray:
+    """Array [layers, most choices of a layer] of one value per layer and choice; zero where there is no such choice."""
+    rows = [list(row) for row in values]
+    table = np.zeros((len(rows), max(map(len, rows))))
+    for layer, row in enumerate(rows):
+        table[layer, : len(row)] = row
+    return table
+
+
+class Features:
+    """What the predictor sees of genes [n, layers]: summed sensitivities, the cost and one-hot choices.
+
+    The sums say much from the first few measurements on; the one-hot part learns what they miss as more arrive. One-hot
+    columns are divided by the root of the number of layers, so that together they weigh as much as one sum.
+    """
+
+    def __init__(self, space: SearchSpace, importance: list[dict], cost: NDArray) -> None:
+        """``cost`` [layers, choices] is what each choice costs, in any unit."""
+        sizes = np.array([len(choices) for choices in space.choices])
+        self.layers, self.columns, self.offsets = np.arange(len(sizes)), sizes.sum(), np.cumsum(sizes) - sizes
+        added = sensitivities(space, importance)
+        self.attention = choice_table([attention for attention, _ in choices] for choices in added)
+        self.mlp = choice_table([mlp for _, mlp in choices] for choices in added)
+        self.cost = cost
+
+    def __call__(self, genes: NDArray) -> NDArray:
+        """Features [n, SUMS + sum of choices]."""
+        attention, mlp, cost = (t[self.layers, genes].sum(axis=1) for t in (self.attention, self.mlp, self.cost))
+        distance = np.sqrt(attention + mlp)  # divergences grow with the square of a small perturbation
+        one_hot = np.zeros((len(genes), self.columns))
+        np.put_along_axis(one_hot, self.offsets + genes, 1 / np.sqrt(len(self.layers)), axis=1)
+        return np.column_stack([attention, mlp, distance, cost, one_hot])
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A fitted model of the score, and how well it ranked architectures that it was not fitted on."""
+
+    features: Features
+    center: NDArray
+    scale: NDArray
+    model: RegressorMixin
+    score_mean: float
+    score_scale: float
+    kendall_tau: float
+
+    def __call__(self, genes: NDArray) -> NDArray:
+        """Predicted scores [n] of genes [n, layers]."""
+        x = (self.features(genes) - self.center) / self.scale
+        return self.model.predict(x) * self.score_scale + self.score_mean
+
+
+def fit_predictor(features: Features, genes: NDArray, scores: NDArray, seed: int) -> Predictor:
+    """Ridge or support vector regression (RBF), whichever errs less in 5-fold cross-validation (fewer if few rows).
+
+    The criterion is the mean absolute error of the predictions for held-out rows. The percentage error of DyNAS-T
+    divides by the score, so that near zero, where log-probabilities are best, it explodes; a rank correlation says
+    nothing on the folds of a small archive; squares would let a few collapsed networks decide. The rank correlation of
+    all held-out predictions, Kendall's tau, is printed and kept.
+
+    Raises:
+        LlamaNasError: fewer than two architectures were measured.
+    """
+    if len(genes) < 2:
+        raise LlamaNasError(f"the predictor needs at least 2 measured architectures, but the archive has {len(genes)}")
+    raw = features(genes)
+    center, scale = _standard(raw)
+    score_mean, score_scale = _standard(scores[:, None])
+    x, y = (raw - center) / scale, (scores - score_mean) / score_scale
+    folds = KFold(min(FOLDS, len(genes)), shuffle=True, random_state=seed % 2**32)
+    models = [Ridge(alpha) for alpha in ALPHAS] + [SVR(C=penalty, epsilon=0.05) for penalty in PENALTIES]
+    held_out = [cross_val_predict(model, x, y, cv=folds) for model in models]
+    best = int(np.argmin([np.abs(predicted - y).mean() for predicted in held_out]))
+    tau = float(kendalltau(held_out[best], y).statistic)
+    print(
+        f"predictor {models[best]}: Kendall's tau {tau:.3f} between held-out predictions and {len(y)} measured scores"
+    )
+    return Predictor(features, center, scale, models[best].fit(x, y), score_mean.item(), score_scale.item(), tau)
+
+
+def _standard(columns: NDArray) -> tuple[NDArray, NDArray]:
+    """Mean and standard deviation of the leading SUMS columns; 0 and 1 for the others and for constant columns."""
+    center, scale = np.zeros(columns.shape[1]), np.ones(columns.shape[1])
+    center[:SUMS] = columns[:, :SUMS].mean(axis=0)
+    deviation = columns[:, :SUMS].std(axis=0)
+    scale[:SUMS] = np.where(deviation > 1e-12 * np.abs(center[:SUMS]), deviation, 1.0)
+    return center, scale

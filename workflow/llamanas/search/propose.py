@@ -1,0 +1,82 @@
+"""Propose the architectures that a generation of the search measures."""
+
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice, product
+
+from llamanas.architecture import Architecture, ModelShape
+from llamanas.randomness import generator, seed_for
+from llamanas.search.ladder import ladder, spread
+from llamanas.supernet.space import SearchSpace
+
+PATIENCE = 20  # random draws per candidate before the space is searched one by one for what is left
+
+Proposals = Iterable[tuple[str, Architecture]]
+
+
+def propose(
+    space: SearchSpace,
+    shape: ModelShape,
+    archive: list[dict],
+    importance: list[dict],
+    settings: dict,
+    generation: int,
+    seed: int,
+    bytes_per_parameter: int,
+) -> list[dict]:
+    """Rows of artifact ``candidates``: ``population`` architectures never measured before, fewer if no more exist.
+
+    Generation 0 has the full and the smallest network, rungs of the importance ladder and random draws. Later ones
+    follow ``algorithm``; what is short is filled with random draws. An empty list says that the space is exhausted.
+    The rows depend on the arguments alone. ``archive`` has every architecture measured so far, ``importance`` the
+    sensitivities of the space's choices, and ``settings`` is section ``search`` of the config.
+
+    Raises:
+        LlamaNasError: the tables do not belong to the space, or the archive is too small for LINAS.
+    """
+    measured = {row["architecture"] for row in archive}
+    if len(measured) >= space.size:
+        return []
+    seed = seed_for(seed, "propose", generation)
+    proposals: Proposals = ()
+    if generation == 0:
+        proposals = _first(space, importance, settings["population"])
+    elif settings["algorithm"] == "linas":
+        from llamanas.search.linas import linas  # pymoo and scikit-learn take over a second to import
+
+        proposals = [("linas", architecture) for architecture in linas(space, archive, importance, settings, seed)]
+    new = _unique(chain(proposals, _random(space, settings["population"], seed)), measured)
+    return [
+        architecture.row(shape, bytes_per_parameter) | {"generation": generation, "origin": origin}
+        for origin, architecture in islice(new, settings["population"])
+    ]
+
+
+def _first(space: SearchSpace, importance: list[dict], population: int) -> Proposals:
+    """The extremes, and the ladder for half of the rest; importance chooses among equally small networks."""
+    rungs = ladder(space, importance)
+    smallest = min([*reversed(rungs), space.smallest], key=space.parameters)
+    between = [rung for rung in rungs if rung not in (space.full, smallest)]
+    steps = spread(between, max(population - 2, 0) // 2, space)
+    return [("full", space.full), ("smallest", smallest), *(("ladder", rung) for rung in steps)]
+
+
+def _random(space: SearchSpace, population: int, seed: int) -> Proposals:
+    draw = generator(seed, "random")
+    drawn = (space.random(draw) for _ in range(PATIENCE * population))
+    return (("random", architecture) for architecture in chain(drawn, every_architecture(space)))
+
+
+def every_architecture(space: SearchSpace) -> Iterator[Architecture]:
+    """All architectures of the space, the full one first."""
+    for genes in product(*(reversed(range(len(choices))) for choices in space.choices)):
+        architecture = space.decode(genes)
+        if architecture.depth >= space.minimum_depth:
+            yield architecture
+
+
+def _unique(proposals: Proposals, measured: set[str]) -> Proposals:
+    known = set(measured)
+    for origin, architecture in proposals:
+        if architecture.id not in known:
+            known.add(architecture.id)
+            yield origin, architecture

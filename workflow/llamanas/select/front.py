@@ -1,0 +1,96 @@
+"""The Pareto front of the archive, and its rows with accuracy on the report split."""
+
+from collections import defaultdict
+
+from llamanas.errors import LlamaNasError
+from llamanas.randomness import generator
+from llamanas.select.picks import full_id, pick
+from llamanas.select.statistics import paired_difference, wilson_interval
+
+
+def find_front(archive: list[dict], score: str, cost: str) -> list[dict]:
+    """The rows that no other row dominates, by rising cost.
+
+    A row dominates another if it costs no more and scores no less, and is better in one of the two. Rows equal in both
+    stay together.
+    """
+    front: list[dict] = []
+    for row in sorted(archive, key=lambda row: (row[cost], -row[score], row["architecture"])):
+        best = front[-1] if front else None
+        if best is None or row[score] > best[score] or (row[score], row[cost]) == (best[score], best[cost]):
+            front.append(row)
+    return front
+
+
+def to_report(archive: list[dict], picks: dict[str, dict], score: str, cost: str) -> list[dict]:
+    """The archive's rows to measure on the report split, in its order: the front, the picks and the full network.
+
+    The full network is the reference of every comparison, so it is there even where the front dominates it. ``picks``
+    is ``select.picks`` of the config.
+
+    Raises:
+        LlamaNasError: the full network was not measured, or a rule of the picks lacks its number.
+    """
+    front = find_front(archive, score, cost)
+    full = full_id(archive)
+    chosen = [*front, *pick(archive, front, full, picks, cost, score).values()]
+    wanted = {full, *(row["architecture"] for row in chosen)}
+    return [row for row in archive if row["architecture"] in wanted]
+
+
+def report_rows(
+    rows: list[dict], answers: list[dict], full: str, confidence: float, resamples: int, seed: int
+) -> list[dict]:
+    """Rows of artifact ``front``: the given rows with report accuracy and its difference from the full network's.
+
+    ``answers`` has the report split's answers of these architectures and of the ``full`` network. ``confidence`` is the
+    level of all intervals: Wilson's for accuracies, the paired bootstrap's for differences, which is drawn for each
+    architecture apart so that no row depends on the others.
+
+    Raises:
+        LlamaNasError: an architecture was not answered on the items of the full network, or was twice, or there are
+            no answers of the full network.
+    """
+    correct = _by_architecture(answers)
+    reference = correct.get(full, {})
+    full_columns = {
+        f"full_{name}": value for name, value in _accuracy(reference, confidence).items() if name != "n_report"
+    }
+    reported = []
+    for row in rows:
+        mine = correct.get(row["architecture"], {})
+        if mine.keys() != reference.keys():
+            raise LlamaNasError(
+                f"architecture {row['architecture']} was answered on {len(mine)} items of the report split, which are "
+                f"not the {len(reference)} of the full network. Delete the table of answers and run again."
+            )
+        draw = generator(seed, "bootstrap", row["architecture"])
+        pair = [mine[item] for item in reference], [*reference.values()]
+        difference, low, high = paired_difference(*pair, confidence, resamples, draw)
+        comparison = {
+            "difference": difference,
+            "difference_ci_low": low,
+            "difference_ci_high": high,
+            "within_noise": low <= 0 <= high,
+        }
+        reported.append(row | _accuracy(mine, confidence) | full_columns | comparison)
+    return reported
+
+
+def _by_architecture(answers: list[dict]) -> dict[str, dict[str, bool]]:
+    correct: dict[str, dict[str, bool]] = defaultdict(dict)
+    for answer in answers:
+        correct[answer["architecture"]][answer["item"]] = answer["correct"]
+    if sum(map(len, correct.values())) < len(answers):
+        raise LlamaNasError("the table of answers has an item of an architecture twice. Delete it and run again.")
+    return dict(correct)
+
+
+def _accuracy(correct: dict[str, bool], confidence: float) -> dict:
+    low, high = wilson_interval(sum(correct.values()), len(correct), confidence)
+    return {
+        "report_accuracy": sum(correct.values()) / len(correct),
+        "report_ci_low": low,
+        "report_ci_high": high,
+        "n_report": len(correct),
+    }

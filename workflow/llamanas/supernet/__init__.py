@@ -1,0 +1,1 @@
+"""The super-network: its search space, what its parts matter, and its training."""

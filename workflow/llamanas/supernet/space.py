@@ -1,0 +1,196 @@
+"""The search space: which choices each layer has, what they cost, and how architectures are counted and drawn."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
+
+from llamanas.architecture import Architecture, ModelShape
+from llamanas.errors import LlamaNasError
+
+if TYPE_CHECKING:
+    import numpy
+
+Genes = tuple[int, ...]
+
+
+class Choice(NamedTuple):
+    """One admissible choice of a layer, with the parameters (norms included) and multiply-accumulates it costs."""
+
+    attention: bool
+    intermediate_size: int
+    parameters: int
+    macs_per_token: int
+
+    @property
+    def kept(self) -> bool:
+        """Whether the layer counts for the depth."""
+        return self.attention or self.intermediate_size > 0
+
+    def reductions(self, choices: "tuple[Choice, ...]") -> list[tuple[int, int]]:
+        """Indices of the choices that are smaller sub-networks of this one, and the parameters that each saves."""
+        return [
+            (index, self.parameters - other.parameters)
+            for index, other in enumerate(choices)
+            if other.attention <= self.attention and other.intermediate_size <= self.intermediate_size and other != self
+        ]
+
+
+def minimum_depth(shape: ModelShape, settings: dict) -> int:
+    """Fewest layers of a sub-network: the share ``minimum_depth`` of the full depth, rounded up."""
+    return math.ceil(round(settings["minimum_depth"] * shape.layers, 9))  # 0.7 * 10 is a little above 7
+
+
+def build_space(shape: ModelShape, settings: dict) -> list[dict]:
+    """Rows of artifact ``space``: each layer's choices from the smallest (dropped, where allowed) to the full one.
+
+    Raises:
+        LlamaNasError: a width exceeds the full one, or the full network is the only architecture.
+    """
+    if wider := [width for width in settings["intermediate_sizes"] if width > shape.intermediate_size]:
+        raise LlamaNasError(
+            f"space.intermediate_sizes has {wider}, but the full network's MLP is only {shape.intermediate_size} wide. "
+            "List smaller widths."
+        )
+    rows = [row for layer in range(shape.layers) for row in _layer_rows(shape, layer, settings)]
+    if SearchSpace.from_rows(rows, minimum_depth(shape, settings)).size == 1:
+        raise LlamaNasError(
+            "the search space holds the full network alone. Add widths to space.intermediate_sizes, allow "
+            "space.drop_attention, or allow space.drop_layers with a smaller space.minimum_depth."
+        )
+    return rows
+
+
+def search_space(shape: ModelShape, settings: dict) -> "SearchSpace":
+    """The space of a network under section ``space`` of the config; raises as :func:`build_space`."""
+    return SearchSpace.from_rows(build_space(shape, settings), minimum_depth(shape, settings))
+
+
+def _layer_rows(shape: ModelShape, layer: int, settings: dict) -> list[dict]:
+    widths = {*settings["intermediate_sizes"], shape.intermediate_size}
+    options = {(True, width) for width in widths}
+    if layer > 0 and settings["drop_attention"]:  # the first layer's attention stays, or no runtime can load it
+        options |= {(False, width) for width in widths if width > 0}
+    if layer > 0 and settings["drop_layers"]:
+        options.add((False, 0))
+    choices = []
+    for attention, width in options:
+        parameters = attention * shape.attention_parameters + shape.mlp_parameters(width)
+        choices.append(Choice(attention, width, parameters, attention * shape.attention_macs + shape.mlp_macs(width)))
+    choices.sort(key=lambda choice: (choice.parameters, choice))
+    return [{"layer": layer, "choice": index} | choice._asdict() for index, choice in enumerate(choices)]
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """All architectures with an admissible choice in every layer and at least ``minimum_depth`` layers kept.
+
+    Genes are the indices of the choices, layer by layer; within a layer they run from small to full.
+    """
+
+    choices: tuple[tuple[Choice, ...], ...]
+    minimum_depth: int = 1
+
+    @classmethod
+    def from_rows(cls, rows: Iterable[dict], minimum_depth: int) -> "SearchSpace":
+        """The space of a table of artifact ``space``; a ``minimum_depth`` above its layers is an error."""
+        layers: dict[int, list[Choice]] = {}
+        for row in sorted(rows, key=lambda row: (row["layer"], row["choice"])):
+            layers.setdefault(row["layer"], []).append(Choice(*(row[field] for field in Choice._fields)))
+        if minimum_depth > len(layers):
+            raise LlamaNasError(f"a minimum depth of {minimum_depth} asks too much of {len(layers)} layers")
+        return cls(tuple(map(tuple, layers.values())), minimum_depth)
+
+    @cached_property
+    def size(self) -> int:
+        """Exact number of architectures, counted by depth layer after layer."""
+        by_depth = [1] + [0] * len(self.choices)
+        for choices in self.choices:
+            kept, dropped = (sum(choice.kept is is_kept for choice in choices) for is_kept in (True, False))
+            by_depth = [dropped * here + kept * below for here, below in zip(by_depth, [0, *by_depth], strict=False)]
+        return sum(by_depth[self.minimum_depth :])
+
+    @property
+    def full(self) -> Architecture:
+        """The full network."""
+        return self.decode(tuple(len(choices) - 1 for choices in self.choices))
+
+    @cached_property
+    def smallest(self) -> Architecture:
+        """The architecture with the fewest parameters; of layers that save the same, the last ones are dropped."""
+        kept = [next(index for index, choice in enumerate(choices) if choice.kept) for choices in self.choices]
+        droppable = [layer for layer, index in enumerate(kept) if index > 0]
+        droppable.sort(key=lambda layer: (-self.choices[layer][kept[layer]].parameters, -layer))
+        for layer in droppable[: len(self.choices) - self.minimum_depth]:
+            kept[layer] = 0
+        return self.decode(tuple(kept))
+
+    @cached_property
+    def _index(self) -> list[dict[tuple[bool, int], int]]:
+        return [{choice[:2]: index for index, choice in enumerate(choices)} for choices in self.choices]
+
+    def encode(self, architecture: Architecture) -> Genes:
+        """The genes of an architecture.
+
+        Raises:
+            LlamaNasError: the space does not have it.
+        """
+        if not self.contains(architecture):
+            raise LlamaNasError(
+                f"architecture {architecture.id} is not in the search space, so its table was made with other settings "
+                "of `space`. Delete it and run the workflow again."
+            )
+        layers = zip(architecture.attention, architecture.intermediate_sizes, strict=True)
+        return tuple(index[layer] for index, layer in zip(self._index, layers, strict=True))
+
+    def decode(self, genes: Iterable[int]) -> Architecture:
+        """The architecture of genes."""
+        chosen = [choices[gene] for choices, gene in zip(self.choices, genes, strict=True)]
+        return Architecture(tuple(c.attention for c in chosen), tuple(c.intermediate_size for c in chosen))
+
+    def contains(self, architecture: Architecture) -> bool:
+        """Whether every layer's choice is admissible and enough layers are kept."""
+        layers = [*zip(architecture.attention, architecture.intermediate_sizes, strict=True)]
+        admissible = len(layers) == len(self.choices) and architecture.depth >= self.minimum_depth
+        return admissible and all(layer in index for index, layer in zip(self._index, layers, strict=True))
+
+    def repair(self, genes: Iterable[int], generator: "numpy.random.Generator") -> Genes:
+        """The genes with random layers brought back, each at a random choice, until the minimum depth holds."""
+        repaired = [int(gene) for gene in genes]
+        dropped = [layer for layer, gene in enumerate(repaired) if not self.choices[layer][gene].kept]
+        missing = self.minimum_depth - (len(repaired) - len(dropped))
+        for layer in generator.permutation(dropped)[: max(missing, 0)]:
+            kept = [index for index, choice in enumerate(self.choices[layer]) if choice.kept]
+            repaired[layer] = kept[generator.integers(len(kept))]
+        return tuple(repaired)
+
+    def parameters(self, architecture: Architecture) -> int:
+        """Parameters of the architecture's layers, without what no sub-network can drop."""
+        genes = self.encode(architecture)
+        return sum(choices[gene].parameters for choices, gene in zip(self.choices, genes, strict=True))
+
+    @cached_property
+    def _reductions(self) -> list[list[list[tuple[int, int]]]]:
+        """The reductions of each layer's choices."""
+        return [[here.reductions(choices) for here in choices] for choices in self.choices]
+
+    def random(self, generator: "numpy.random.Generator") -> Architecture:
+        """A random architecture, every size equally likely.
+
+        A number of parameters is drawn uniformly between the smallest and the full network; then random layers of the
+        full network are reduced at random as long as at least that many remain.
+        """
+        spare = generator.uniform(0, self.parameters(self.full) - self.parameters(self.smallest))
+        genes = list(self.encode(self.full))
+        depth = len(genes)
+        while options := [
+            (layer, choice, saved)
+            for layer, gene in enumerate(genes)
+            for choice, saved in self._reductions[layer][gene]
+            if saved <= spare and (depth > self.minimum_depth or self.choices[layer][choice].kept)
+        ]:
+            layer, choice, saved = options[generator.integers(len(options))]
+            depth -= not self.choices[layer][choice].kept
+            genes[layer], spare = choice, spare - saved
+        return self.decode(genes)

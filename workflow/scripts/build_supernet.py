@@ -1,0 +1,20 @@
+"""Rule build_supernet: order the channels by the importance after training, and list the space."""
+
+from llamanas.job import job
+
+with job(snakemake) as run:
+    from llamanas.models.decoder import load_decoder
+    from llamanas.supernet.build import copy_companions, manifest_rows, write_weights
+    from llamanas.supernet.order import channel_orders, order_channels
+    from llamanas.supernet.space import build_space, search_space
+
+    decoder = load_decoder(run.source("weights"))
+    widths = {*run.params["space"]["intermediate_sizes"], decoder.shape.intermediate_size}
+    importance = run.rows("importance")
+    order_channels(decoder, channel_orders(importance, sorted(widths)))
+    write_weights(decoder, run.path("weights"))
+    copy_companions(run.source("weights"), run.path("weights").parent)
+    run.write("importance", importance)
+    run.write("space", build_space(decoder.shape, run.params["space"]))
+    print(f"the space holds {search_space(decoder.shape, run.params['space']).size:,} sub-networks")
+    run.write("manifest", manifest_rows(run.path("weights").parent))

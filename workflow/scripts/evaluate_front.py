@@ -1,0 +1,13 @@
+"""Rule evaluate_front: measure the front and the picks on the report split, which the search never saw."""
+
+from llamanas.job import job
+
+with job(snakemake) as run, run.device() as device:
+    from llamanas.search.evaluate import load_and_answer
+    from llamanas.select.front import to_report
+
+    search, compute = run.params["search"], run.params["compute"]
+    rows = to_report(run.rows("archive"), run.params["picks"], search["score"], search["objective"])
+    questions = [row for row in run.rows("questions") if row["split"] == "report"]
+    folder = run.path("weights").parent
+    run.write("answers", load_and_answer(folder, device, compute, rows, questions, run.params["metric"], run.resume))

@@ -1,0 +1,13 @@
+"""Rule fetch_model: any source of a model to one canonical folder."""
+
+from pathlib import Path
+
+from llamanas.job import job
+
+with job(snakemake) as run:
+    from llamanas.models.fetch import fetch_model
+
+    folder = run.path("weights").parent
+    downloads = Path(run.params["downloads"])
+    rows = fetch_model(run.params["source"], folder, downloads, run.params["dtype"], run.params["trust_remote_code"])
+    run.write("manifest", rows)
