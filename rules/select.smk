@@ -36,7 +36,6 @@ rule select_front:
     input:
         archive=rules.evaluate_front.input.archive,
         answers=rules.evaluate_front.output.answers,
-        config=rules.build_supernet.output.config,
     output:
         front=RESULTS / "search/{task}/front.parquet",
         picks=RESULTS / "search/{task}/picks.parquet",

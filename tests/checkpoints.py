@@ -1,4 +1,4 @@
-"""Tiny models as files: Hugging Face folders and GGUF files with a byte-level tokenizer, and a reference tokenization."""
+"""Tiny models as files, Hugging Face folders and GGUF, with a byte-level tokenizer and a reference tokenization."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ import gguf
 import numpy as np
 import regex
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast, Qwen2Tokenizer
 
 from conftest import tiny_model
 
@@ -82,8 +82,8 @@ def _byte_spelling() -> list[str]:
     return [chr(byte if byte in printable else next(others)) for byte in range(256)]
 
 
-def tiny_tokenizer() -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer of 320 tokens, which cross every boundary at which a splitting could cut."""
+def tiny_tokenizer(family: str = "llama") -> PreTrainedTokenizerFast:
+    """A byte-level BPE tokenizer of 285 tokens, which cross every boundary at which a splitting could cut."""
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     backend.decoder = decoders.ByteLevel()
@@ -95,6 +95,9 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
     )
     backend.train_from_iterator(["1990", " 12", "E'LL", "_case", "1,234", "(or", "s.\n\n", " cats", "x+1"], trainer)
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    if family == "qwen2":  # the family for which transformers insists on its own splitting
+        backend.normalizer = Qwen2Tokenizer().backend_tokenizer.normalizer
+        backend.pre_tokenizer = Qwen2Tokenizer().backend_tokenizer.pre_tokenizer
     names = {"bos_token": SPECIAL[1], "eos_token": SPECIAL[2], "pad_token": SPECIAL[0], "unk_token": SPECIAL[0]}
     return PreTrainedTokenizerFast(tokenizer_object=backend, chat_template=TEMPLATE, **names)
 
@@ -109,7 +112,7 @@ def vocabulary_and_merges(tokenizer: PreTrainedTokenizerFast) -> tuple[list[str]
 def write_folder(folder: Path, family: str, **saving) -> None:
     """A Hugging Face folder with a tiny random model of the family and its tokenizer."""
     tiny_model(family).save_pretrained(folder, **saving)
-    tiny_tokenizer().save_pretrained(folder)
+    tiny_tokenizer(family).save_pretrained(folder)
 
 
 def write_gguf(
@@ -132,7 +135,7 @@ def write_gguf(
     tokens, merges = vocabulary_and_merges(tiny_tokenizer())
     keys = {
         "tokenizer.ggml.model": "gpt2",
-        "tokenizer.ggml.pre": "smollm",
+        "tokenizer.ggml.pre": "smollm" if architecture == "llama" else "qwen2",
         "tokenizer.ggml.tokens": tokens,
         "tokenizer.ggml.token_type": [3 if token in SPECIAL else 1 for token in tokens],
         "tokenizer.ggml.merges": merges,

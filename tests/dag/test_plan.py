@@ -2,6 +2,7 @@
 
 import pytest
 import yaml
+
 from workflow_runner import ROOT, planned_jobs, snakemake
 
 DEFAULT = {

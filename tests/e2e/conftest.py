@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from tiny_experiment import write_experiment
 from workflow_runner import snakemake
 

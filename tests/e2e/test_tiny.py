@@ -5,10 +5,10 @@ import shutil
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from tiny_experiment import write_experiment
-from workflow_runner import planned_jobs, snakemake
 
 from llamanas.artifacts import SCHEMAS, provenance_of, read_table
+from tiny_experiment import write_experiment
+from workflow_runner import planned_jobs, snakemake
 
 SEARCH = "results/search/tiny_sounds"
 CONFIG = "--configfile", "tiny.yaml"

@@ -44,7 +44,7 @@ _EXPORTED = {"task": pa.string(), "pick": pa.string(), "precision": pa.string(),
 _COLUMNS: dict[str, dict[str, pa.DataType]] = {
     # file: path inside the model's folder
     "manifest": {"file": pa.string(), "bytes": pa.int64(), "sha256": pa.string()},
-    # One multiple-choice item: a prefix shared by all choices, then a branch per choice, its last `scored` tokens count.
+    # One multiple-choice item: a prefix that all choices share, then a branch per choice, scored on its last tokens.
     "questions": {
         "item": pa.string(),
         "split": pa.string(),  # train, search or report
@@ -59,7 +59,7 @@ _COLUMNS: dict[str, dict[str, pa.DataType]] = {
     },
     # One training example; the loss counts on the answer only.
     "instructions": {"source": pa.string(), "prompt": pa.list_(pa.int32()), "answer": pa.list_(pa.int32())},
-    # kind attention or mlp: KL of the network without that sub-layer (index 0); kind channel: one MLP channel's score.
+    # kind attention: KL of the network without it (index 0); mlp: with only `index` channels left; channel: its score.
     "importance": {"layer": pa.int32(), "kind": pa.string(), "index": pa.int32(), "score": pa.float64()},
     "losses": {"step": pa.int32(), "subnet": pa.string(), "loss": pa.float64(), "tokens": pa.int64()},
     # One admissible choice of one layer, with what it costs.
@@ -215,7 +215,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         os.replace(temporary, path)
     except Exception as error:
         temporary.unlink(missing_ok=True)
-        if _is_full_disk(error):
+        if is_full_disk(error):
             raise LlamaNasError(
                 f"no space left on the device while writing {path}. Free some space and run the same command again; "
                 "finished results are kept."
@@ -223,7 +223,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         raise
 
 
-def _is_full_disk(error: Exception) -> bool:
+def is_full_disk(error: Exception) -> bool:
     """Whether a writer failed for want of space; safetensors and ONNX report it in their own exceptions' text."""
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
     return full or "No space left on device" in str(error)

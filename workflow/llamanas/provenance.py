@@ -8,6 +8,7 @@ from pathlib import Path
 
 PACKAGES = ("llamanas", "torch", "transformers", "peft", "lm-eval", "pyarrow", "onnxruntime", "pymoo", "scikit-learn")
 
+MODEL_FILES = (".jinja", ".json", ".md", ".model", ".py", ".safetensors")
 WEIGHTS = (".safetensors", ".onnx", ".onnx.data", ".gguf")
 
 
@@ -27,6 +28,12 @@ def sha256_of(path: str | Path) -> str:
     """SHA-256 of a file, as hexadecimal digits."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def manifest_rows(folder: Path) -> list[dict]:
+    """Rows of artifact ``manifest``: name, bytes and SHA-256 of each file of a model's folder, by name."""
+    files = sorted(path for path in folder.iterdir() if path.suffix in MODEL_FILES and not path.name.startswith("."))
+    return [{"file": path.name, "bytes": path.stat().st_size, "sha256": sha256_of(path)} for path in files]
 
 
 def stamp(stage: str, seed: int, params: dict, inputs: Iterable[str]) -> dict:

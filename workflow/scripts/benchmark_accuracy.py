@@ -13,7 +13,6 @@ with job(snakemake) as run:
     data = run.params["data"]
     tasks = load_tasks(run.wildcards.task, [existing(folder) for folder in data["task_folders"]], data["few_shot"])
     items = [row["item"] for row in run.rows("questions") if row["split"] == "report"]
-    row = accuracy_row(
-        Path(run.input["network"]), run.source("config"), tasks, items, data["metric"], run.params["confidence"]
-    )
+    network, tokenizer, threads = Path(run.input["network"]), run.source("config"), run.snakemake.threads
+    row = accuracy_row(network, tokenizer, tasks, items, data["metric"], run.params["confidence"], threads)
     run.write("accuracy", [row | run.exported(shape_of(read_config(run.input["config"])))])

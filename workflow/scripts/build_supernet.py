@@ -4,7 +4,8 @@ from llamanas.job import job
 
 with job(snakemake) as run:
     from llamanas.models.decoder import load_decoder
-    from llamanas.supernet.build import copy_companions, manifest_rows, write_weights
+    from llamanas.provenance import manifest_rows
+    from llamanas.supernet.build import copy_companions, write_weights
     from llamanas.supernet.order import channel_orders, order_channels
     from llamanas.supernet.space import build_space, search_space
 

@@ -5,7 +5,7 @@ from llamanas.job import job
 with job(snakemake) as run:
     from llamanas.export.huggingface import write_folder
     from llamanas.models.families import read_config, shape_of
-    from llamanas.supernet.build import manifest_rows
+    from llamanas.provenance import manifest_rows
 
     source, destination = run.source("weights"), run.path("weights").parent
     shape = shape_of(read_config(source / "config.json"))

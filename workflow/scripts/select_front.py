@@ -3,13 +3,11 @@
 from llamanas.job import job
 
 with job(snakemake) as run:
-    from llamanas.models.families import read_config, shape_of
+    from llamanas.select.picks import full_id
     from llamanas.select.select import select
 
-    full = shape_of(read_config(run.input["config"])).full.id
     search, settings = run.params["search"], run.params["select"]
-    front, picks = select(
-        run.rows("archive"), run.rows("answers"), full, search, settings, run.seed(run.wildcards.task)
-    )
+    archive, seed = run.rows("archive"), run.seed(run.wildcards.task)
+    front, picks = select(archive, run.rows("answers"), full_id(archive), search, settings, seed)
     run.write("front", front)
     run.write("picks", picks)

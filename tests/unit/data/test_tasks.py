@@ -2,13 +2,13 @@
 
 import pytest
 import yaml
-from tiny_experiment import write_task, write_tokenizer
 
 from conftest import tiny_model
 from llamanas.data.tasks import load_tasks, task_questions
 from llamanas.errors import LlamaNasError
 from llamanas.models.decoder import load_decoder
 from llamanas.search.evaluate import answers, packed_batches
+from tiny_experiment import write_task, write_tokenizer
 
 
 @pytest.fixture(scope="module")

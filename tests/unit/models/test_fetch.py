@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from checkpoints import TEXTS, tiny_tokenizer, write_folder, write_gguf
 from safetensors.torch import load_file, save_file
 from tokenizers import pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from checkpoints import TEXTS, tiny_tokenizer, write_folder, write_gguf
 from conftest import tiny_model
 from llamanas.errors import LlamaNasError
 from llamanas.models import canonical, fetch
@@ -55,7 +55,7 @@ def test_every_family_keeps_its_weights_and_tokens(family, tmp_path):
     for name, weight in model.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], weight), name
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    assert [tokenizer(text).input_ids for text in TEXTS] == [tiny_tokenizer()(text).input_ids for text in TEXTS]
+    assert [tokenizer(text).input_ids for text in TEXTS] == [tiny_tokenizer(family)(text).input_ids for text in TEXTS]
     assert load_decoder(folder).shape.family == family
 
 
@@ -71,6 +71,11 @@ def test_the_files_do_not_depend_on_where_they_come_from(source, tmp_path):
     rows = fetch_model({"folder": str(source)}, tmp_path / "a/model", tmp_path, "auto")
     source.rename(tmp_path / "elsewhere")
     assert fetch_model({"folder": str(tmp_path / "elsewhere")}, tmp_path / "b/model", tmp_path, "auto") == rows
+
+
+def test_who_may_read_the_configuration_may_read_the_weights(source, tmp_path):
+    folder = fetched({"folder": str(source)}, tmp_path)
+    assert (folder / "model.safetensors").stat().st_mode == (folder / "config.json").stat().st_mode
 
 
 def test_shards_become_one_file(tmp_path):
@@ -126,6 +131,13 @@ def test_the_splitting_of_tokenizer_json_is_kept_whatever_class_is_named(source,
     assert loaded("1990").input_ids != tiny_tokenizer()("1990").input_ids
 
 
+def test_a_splitting_that_autotokenizer_would_ignore_is_refused(tmp_path):
+    write_folder(tmp_path / "source", "qwen2")
+    tiny_tokenizer("llama").save_pretrained(tmp_path / "source")
+    with pytest.raises(LlamaNasError, match="Qwen2Tokenizer.*1990"):
+        fetched({"folder": str(tmp_path / "source")}, tmp_path)
+
+
 def remove(name):
     return lambda source: (source / name).unlink()
 
@@ -167,9 +179,9 @@ DAMAGES = {
     "a few bytes of weights": (truncate("model.safetensors", 0.0001), "not a whole safetensors file"),
     "no bytes of weights": (truncate("model.safetensors", 0), "not a whole safetensors file"),
     "missing tensor": (store(lambda weights: weights.pop(NORM)), "lacks model.norm.weight"),
-    "surplus tensor": (store(lambda w: w.update({"model.layers.0.self_attn.q_proj.bias": torch.zeros(64)})), "holds .*bias"),
+    "surplus tensor": (store(lambda w: w.update({"model.norm.bias": torch.zeros(64)})), "holds model.norm.bias"),
     "wrong shape": (store(lambda w: w.update({NORM: torch.zeros(32)})), r"norm.weight \[32\].*\[64\]"),
-    "other sizes": (configure(intermediate_size=96), r"\[128, 64\].*\[96, 64\]"),
+    "other sizes": (configure(intermediate_size=96), r"down_proj.weight \[64, 128\].*asks for \[64, 96\]"),
     "more layers": (configure(num_hidden_layers=5), "lacks model.layers.4"),
     "not a number": (store(lambda w: w[NORM].fill_(float("nan"))), "not all finite"),
     "integers": (store(lambda w: w.update({NORM: torch.zeros(64, dtype=torch.int32)})), "I32"),
@@ -197,9 +209,9 @@ def test_weights_too_large_for_the_type_are_refused(source, tmp_path):
 
 def test_a_tokenizer_of_another_model_is_refused(source, tmp_path):
     tokenizer = tiny_tokenizer()
-    tokenizer.add_tokens(["one", "more"])
+    tokenizer.add_tokens([f"<{number}>" for number in range(40)])
     tokenizer.save_pretrained(source)
-    with pytest.raises(LlamaNasError, match="322 tokens, the model embeds 320"):
+    with pytest.raises(LlamaNasError, match="325 tokens, the model embeds 320"):
         fetched({"folder": str(source)}, tmp_path)
 
 
@@ -336,7 +348,9 @@ def test_the_hub_is_asked_for_safetensors_with_the_environments_token_only(sourc
     hub = {"repo": "owner/model", "revision": "abc"}
     assert (fetched({"hub": hub}, tmp_path) / "model.safetensors").exists()
     assert (asked["repository"], asked["revision"], asked["token"]) == ("owner/model", "abc", "hf_secret")
-    assert not [pattern for pattern in asked["allow_patterns"] if pattern.endswith((".bin", ".pt", ".py", "*"))]
+    assert all(
+        pattern.endswith((".safetensors", ".json", ".txt", ".model", ".jinja")) for pattern in asked["allow_patterns"]
+    )
     assert "hf_secret" not in "".join(capfd.readouterr())
     monkeypatch.delenv("HF_TOKEN")
     fetched({"hub": hub}, tmp_path)

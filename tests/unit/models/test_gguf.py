@@ -8,10 +8,10 @@ import gguf
 import numpy as np
 import pytest
 import torch
-from checkpoints import SPECIAL, STEPS, TEXTS, reference_tokens, tiny_tokenizer, vocabulary_and_merges, write_gguf
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from checkpoints import SPECIAL, STEPS, TEXTS, reference_tokens, tiny_tokenizer, vocabulary_and_merges, write_gguf
 from conftest import tiny_model
 from llamanas.errors import LlamaNasError
 from llamanas.models.fetch import fetch_model
@@ -97,6 +97,20 @@ def test_the_pre_tokenizers_differ_on_the_test_texts():
     assert len(set(variants)) == len(STEPS)
 
 
+def test_llama3_takes_whole_words_without_merging(path):
+    vocabulary, merges = vocabulary_and_merges(tiny_tokenizer())
+    fewer = [merge for merge in merges if merge.replace(" ", "") != "Ġcats"]
+    write_gguf(path, tiny_model("llama"), fields={"tokenizer.ggml.pre": "llama-bpe", "tokenizer.ggml.merges": fewer})
+    tokenizer = AutoTokenizer.from_pretrained(fetch(path))
+    assert tokenizer(" cats", add_special_tokens=False).input_ids == [vocabulary.index("Ġcats")]
+
+
+def test_qwen_composes_accents(path):
+    write_gguf(path, tiny_model("qwen2"))
+    tokenizer = AutoTokenizer.from_pretrained(fetch(path))
+    assert tokenizer("nai\u0308ve").input_ids == tokenizer("na\u00efve").input_ids
+
+
 def test_smollm_splits_digits(path):
     write_gguf(path, tiny_model("llama"))
     tokenizer = AutoTokenizer.from_pretrained(fetch(path))
@@ -121,6 +135,25 @@ def test_bos_is_added_as_the_file_says(pre, stated, added, path):
     tokenizer = AutoTokenizer.from_pretrained(fetch(path))
     assert (tokenizer("cats").input_ids[0] == tokenizer.bos_token_id) is added
     assert tokenizer("cats", add_special_tokens=False).input_ids[0] != tokenizer.bos_token_id
+
+
+def test_a_sentencepiece_vocabulary_starts_with_bos_and_a_space_and_falls_back_to_bytes(path):
+    pieces = [*"▁catsdo", "at", "▁c", "▁cat", "▁d", "▁cats"]
+    tokens = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *pieces]
+    fields = {
+        "tokenizer.ggml.model": "llama",
+        "tokenizer.ggml.pre": None,
+        "tokenizer.ggml.merges": None,
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.token_type": [2, 3, 3] + [6] * 256 + [1] * len(pieces),
+        "tokenizer.ggml.scores": [0.0] * 259 + [-float(rank) for rank in range(len(pieces))],
+    }
+    write_gguf(path, tiny_model("llama"), fields=fields)
+    tokenizer = AutoTokenizer.from_pretrained(fetch(path))
+    assert tokenizer.tokenize("cats do 1") == ["▁cats", "▁d", "o", "▁", "<0x31>"]
+    assert tokenizer.tokenize(" do") == ["▁", "▁d", "o"]
+    assert tokenizer("cats").input_ids == [1, tokens.index("▁cats")]
+    assert tokenizer.decode(tokenizer("cats é do").input_ids, skip_special_tokens=True) == "cats é do"
 
 
 @pytest.mark.parametrize(
@@ -182,7 +215,7 @@ def test_scaled_rotary_positions_are_refused(how, path):
     extra = {"rope_freqs.weight": np.ones(8, np.float32)} if how == "frequencies" else {}
     fields = {"llama.rope.scaling.type": "linear"} if how == "key" else {}
     write_gguf(path, tiny_model("llama"), extra=extra, fields=fields)
-    with pytest.raises(LlamaNasError, match="rotary"):
+    with pytest.raises(LlamaNasError, match="scales its rotary positions"):
         fetch(path)
 
 

@@ -1,12 +1,12 @@
 """Joining scores to candidates."""
 
 import pytest
-from synthetic_search import SETTINGS, Problem
 
 from llamanas.artifacts import table_of
 from llamanas.errors import LlamaNasError
 from llamanas.search.collect import collect
 from llamanas.search.propose import propose
+from synthetic_search import SETTINGS, Problem
 
 PROBLEM = Problem(4, 0)
 CANDIDATES = propose(PROBLEM.space, PROBLEM.shape, [], PROBLEM.importance, SETTINGS, 0, 0, 4)

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from synthetic_search import Problem
 
 from llamanas.errors import LlamaNasError
 from llamanas.search.ladder import ladder, sensitivities, spread
+from synthetic_search import Problem
 
 
 @pytest.fixture(params=range(3))

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 from scipy.stats import kendalltau
-from synthetic_search import Problem
 
 from llamanas.errors import LlamaNasError
 from llamanas.search.predictor import SUMS, Features, choice_table, fit_predictor
+from synthetic_search import Problem
 
 
 def drawn(problem: Problem, count: int, seed: int = 0) -> np.ndarray:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from synthetic_search import SETTINGS, Problem
 
 from llamanas.architecture import Architecture
 from llamanas.artifacts import table_of
@@ -15,6 +14,7 @@ from llamanas.errors import LlamaNasError
 from llamanas.search.collect import collect
 from llamanas.search.propose import every_architecture, propose
 from llamanas.select.statistics import hypervolume
+from synthetic_search import SETTINGS, Problem
 
 
 def search(problem: Problem, generations: int, seed: int = 0, **settings: object) -> list[list[dict]]:

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from synthetic_search import SETTINGS, Problem
 
 from llamanas.artifacts import table_of
 from llamanas.errors import LlamaNasError
@@ -11,6 +10,7 @@ from llamanas.search.propose import propose
 from llamanas.select.front import find_front, report_rows, to_report
 from llamanas.select.picks import full_id, pick
 from llamanas.select.select import select
+from synthetic_search import SETTINGS, Problem
 
 PICKS = {
     "full": {"rule": "full"},

@@ -1,6 +1,5 @@
 """The canonical folder of a model: what is in it, how it is checked, and how it is written as a whole or not at all."""
 
-import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping
@@ -11,9 +10,9 @@ from typing import NamedTuple
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
-from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 
-from llamanas.artifacts import _is_full_disk as is_full_disk
+from llamanas.artifacts import is_full_disk
 from llamanas.errors import LlamaNasError
 
 WEIGHTS = "model.safetensors"
@@ -27,6 +26,10 @@ FILES = (
     "tokenizer_config.json",
     WEIGHTS,
 )
+
+
+# Texts in which every splitting of a supported family shows.
+_PROBES = ("In 1990 there were 123 cats", "it's  WE'LL\n\n\t2024\u5e74 nai\u0308ve (or snake_case) x+1=2. ")
 
 
 class Checkpoint(NamedTuple):
@@ -83,7 +86,7 @@ def write_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
     """Write the canonical files of a model into a folder.
 
     Raises:
-        LlamaNasError: a weight is not finite, or the tokenizer does not fit the model or cannot be stored.
+        LlamaNasError: a weight is not finite, or the tokenizer does not fit the model or is not read back as it was.
     """
     for name, tensor in checkpoint.weights.items():
         if not torch.isfinite(tensor).all():
@@ -91,21 +94,34 @@ def write_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
                 f"the weights in {name} are not all finite in {tensor.dtype}; the source is damaged or the type too "
                 "narrow. Fetch the source again or choose model.dtype: float32."
             )
-    embedded, known = checkpoint.config.vocab_size, len(checkpoint.tokenizer)
-    if not 0 < known <= embedded:
-        raise LlamaNasError(
-            f"the tokenizer knows {known} tokens, the model embeds {embedded}; they do not belong together."
-        )
     checkpoint.config.dtype = next(iter(checkpoint.weights.values())).dtype
     checkpoint.config.save_pretrained(folder)
-    checkpoint.tokenizer.save_pretrained(folder)
-    if not (folder / "tokenizer.json").exists():
-        raise LlamaNasError("the tokenizer cannot be stored as tokenizer.json; give a model with a fast tokenizer.")
+    _write_tokenizer(checkpoint.tokenizer, checkpoint.config.vocab_size, folder)
     if checkpoint.generation is not None:
         (folder / "generation_config.json").write_text(json.dumps(checkpoint.generation, indent=2, sort_keys=True))
     weights = {name: tensor.contiguous() for name, tensor in sorted(checkpoint.weights.items())}
     save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
     shutil.copymode(folder / "config.json", folder / WEIGHTS)  # safetensors makes it readable by its owner alone
+
+
+def _write_tokenizer(tokenizer: PreTrainedTokenizerBase, embedded: int, folder: Path) -> None:
+    """Write the tokenizer beside its config.json, and make sure that AutoTokenizer reads the same one back."""
+    if not 0 < len(tokenizer) <= embedded:
+        raise LlamaNasError(
+            f"the tokenizer knows {len(tokenizer)} tokens, the model embeds {embedded}; they do not belong together."
+        )
+    tokenizer.save_pretrained(folder)
+    if not (folder / "tokenizer.json").exists():
+        raise LlamaNasError("the tokenizer cannot be stored as tokenizer.json; give a model with a fast tokenizer.")
+    again = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    for text in _PROBES:
+        # For some families AutoTokenizer ignores how tokenizer.json splits text and takes the family's usual splitting.
+        if again(text).input_ids != tokenizer(text).input_ids:
+            raise LlamaNasError(
+                f"transformers' AutoTokenizer reads the tokenizer as {type(again).__name__}, which gives other tokens "
+                f"for {text!r} than the source's; results would not hold for anyone who loads the model. Choose a "
+                "model with its family's usual tokenizer."
+            )
 
 
 @contextmanager
@@ -137,20 +153,6 @@ def replaced_folder(destination: Path) -> Iterator[Path]:
         raise
     finally:
         shutil.rmtree(work, ignore_errors=True)
-
-
-def manifest_rows(folder: Path) -> list[dict]:
-    """File name, bytes and SHA-256 of each canonical file of a folder, by name."""
-    rows = []
-    for path in sorted(folder / name for name in FILES if (folder / name).exists()):
-        rows.append({"file": path.name, "bytes": path.stat().st_size, "sha256": sha256_of(path)})
-    return rows
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _some(names: list[str], shown: int = 3) -> str:

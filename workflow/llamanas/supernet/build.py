@@ -1,11 +1,10 @@
-"""Folders of weights as stages hand them on: model.safetensors, config.json, tokenizer files and a manifest."""
+"""Folders of weights as stages hand them on: model.safetensors, config.json and tokenizer files."""
 
 import shutil
 from pathlib import Path
 
 from llamanas.artifacts import whole_file
 from llamanas.models.decoder import Decoder, tensors_to_save
-from llamanas.provenance import sha256_of
 
 
 def write_weights(decoder: Decoder, path: Path) -> None:
@@ -27,9 +26,3 @@ def copy_companions(source: Path, destination: Path) -> None:
         if file.suffix in (".json", ".jinja", ".model", ".txt"):
             with whole_file(destination / file.name) as temporary:
                 shutil.copyfile(file, temporary)
-
-
-def manifest_rows(folder: Path) -> list[dict]:
-    """Rows of artifact ``manifest`` of the model files in a folder."""
-    files = sorted(file for file in folder.iterdir() if file.suffix in (".json", ".jinja", ".model", ".safetensors"))
-    return [{"file": file.name, "bytes": file.stat().st_size, "sha256": sha256_of(file)} for file in files]

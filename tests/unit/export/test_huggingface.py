@@ -1,0 +1,173 @@
+"""Exported folders against the super-network: same logits, and what users do with a model works."""
+
+import json
+
+import pytest
+import torch
+import transformers
+from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+
+from conftest import tiny_model
+from llamanas.architecture import Architecture
+from llamanas.errors import LlamaNasError
+from llamanas.export.huggingface import write_folder
+from llamanas.models.decoder import Sequence, load_decoder
+from llamanas.models.families import SUPPORTED
+from tiny_experiment import write_tokenizer
+
+MIXED = Architecture((True, False, True, False), (96, 32, 0, 128))
+DIFFERING = [
+    MIXED,
+    Architecture((False, False, True, True), (0, 64, 96, 32)),  # layer 0 dropped, the next without attention
+    Architecture((True, True, True, True), (64, 128, 128, 128)),  # only widths differ
+    Architecture((True, True, True, False), (128, 128, 128, 128)),  # only the last layer's attention is missing
+    Architecture((False, False, True, False), (128, 128, 128, 0)),
+]
+ALIKE = [Architecture((False, True, False, True), (0, 128, 0, 128)), Architecture((True,) * 4, (64,) * 4)]
+ROPES = {
+    "linear": {"rope_type": "linear", "factor": 2.0, "rope_theta": 10000.0},
+    "llama3": {
+        "rope_type": "llama3",
+        "factor": 8.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 64,
+        "rope_theta": 5e5,
+    },
+    "yarn": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64, "rope_theta": 1e4},
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_code_cache(tmp_path_factory):
+    """Keep the copies of modeling files that transformers makes out of the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(transformers.dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path_factory.mktemp("modules")))
+        yield
+
+
+def load(folder, **settings):
+    return AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True, **settings).eval()
+
+
+def tokens(batch: int, length: int) -> torch.Tensor:
+    return torch.randint(1, 320, (batch, length), generator=torch.Generator().manual_seed(1))
+
+
+def greedy(model, inputs: torch.Tensor, mask: torch.Tensor | None = None, **settings) -> torch.Tensor:
+    mask = torch.ones_like(inputs) if mask is None else mask
+    return model.generate(inputs, attention_mask=mask, max_new_tokens=12, do_sample=False, eos_token_id=-1, **settings)
+
+
+@torch.no_grad()
+def view_logits(folder, architecture, inputs) -> torch.Tensor:
+    positions = torch.arange(inputs.shape[1]).expand(len(inputs), -1)
+    return load_decoder(folder)(Sequence(inputs, positions), architecture)
+
+
+def same_logits(source, architecture, folder) -> None:
+    inputs = tokens(2, 20)  # longer than the tiny Mistral's window
+    with torch.no_grad():
+        found = load(folder)(inputs).logits
+    torch.testing.assert_close(found, view_logits(source, architecture, inputs), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("architecture", DIFFERING + ALIKE, ids=lambda a: a.id)
+def test_logits_equal_the_super_network(family, family_folder, tmp_path, architecture):
+    write_folder(family_folder, architecture, tmp_path, "apache-2.0")
+    same_logits(family_folder, architecture, tmp_path)
+    own = SUPPORTED[family] if architecture in ALIKE else f"Hetero{SUPPORTED[family]}"
+    assert json.loads((tmp_path / "config.json").read_text())["architectures"] == [f"{own}ForCausalLM"]
+
+
+@pytest.mark.parametrize("rope", ROPES.values(), ids=ROPES)
+def test_scaled_rotary_positions_are_kept(tmp_path, rope):
+    tiny_model("llama", rope_parameters=rope).save_pretrained(tmp_path)
+    write_folder(tmp_path, MIXED, tmp_path / "cut", "mit")
+    same_logits(tmp_path, MIXED, tmp_path / "cut")
+
+
+def test_biases_of_llama_are_kept(tmp_path):
+    tiny_model("llama", attention_bias=True, mlp_bias=True).save_pretrained(tmp_path)
+    write_folder(tmp_path, MIXED, tmp_path / "cut", "mit")
+    same_logits(tmp_path, MIXED, tmp_path / "cut")
+
+
+def test_alike_layers_need_no_code(family, family_folder, tmp_path):
+    write_folder(family_folder, ALIKE[0], tmp_path, "apache-2.0")
+    assert not list(tmp_path.glob("*.py"))
+    model = AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert type(model).__module__.startswith("transformers.")
+
+
+@pytest.mark.parametrize("architecture", DIFFERING, ids=lambda a: a.id)
+def test_generation_with_and_without_cache_agrees(family_folder, tmp_path, architecture):
+    write_folder(family_folder, architecture, tmp_path, "apache-2.0")
+    model, inputs = load(tmp_path), tokens(2, 6)
+    plain = greedy(model, inputs, use_cache=False)
+    assert torch.equal(greedy(model, inputs, use_cache=True), plain)
+    assert torch.equal(greedy(model, inputs, cache_implementation="static", disable_compile=True), plain)
+
+
+def test_left_padded_batch_equals_solo(family_folder, tmp_path):
+    write_folder(family_folder, DIFFERING[1], tmp_path, "apache-2.0")
+    model, inputs = load(tmp_path), tokens(2, 9)
+    mask = torch.ones_like(inputs)
+    inputs[0, :4], mask[0, :4] = 0, 0
+    batch = greedy(model, inputs, mask)
+    assert torch.equal(batch[0, 4:], greedy(model, inputs[:1, 4:])[0])
+    assert torch.equal(batch[1], greedy(model, inputs[1:])[0])
+
+
+def test_saved_again_it_is_the_same(family_folder, tmp_path):
+    write_folder(family_folder, MIXED, tmp_path / "one", "apache-2.0")
+    first, inputs = load(tmp_path / "one"), tokens(1, 8)
+    first.save_pretrained(tmp_path / "two")
+    assert torch.equal(load(tmp_path / "two")(inputs).logits, first(inputs).logits)
+
+
+def test_attention_implementation_reaches_every_layer(family_folder, tmp_path):
+    write_folder(family_folder, MIXED, tmp_path, "apache-2.0")
+    inputs = tokens(2, 20)
+    fused, plain = (load(tmp_path, attn_implementation=name)(inputs).logits for name in ("sdpa", "eager"))
+    torch.testing.assert_close(fused, plain, atol=1e-5, rtol=0)
+
+
+def test_base_model_loads_without_head(family_folder, tmp_path):
+    write_folder(family_folder, MIXED, tmp_path, "apache-2.0")
+    trunk, inputs = AutoModel.from_pretrained(tmp_path, trust_remote_code=True).eval(), tokens(1, 8)
+    expected = load(tmp_path).model(inputs).last_hidden_state
+    assert torch.equal(trunk(inputs).last_hidden_state, expected)
+
+
+@pytest.mark.parametrize("architecture", DIFFERING, ids=lambda a: a.id)
+def test_without_its_code_it_does_not_load(family, family_folder, tmp_path, architecture):
+    write_folder(family_folder, architecture, tmp_path, "apache-2.0")
+    with pytest.raises(ValueError, match="trust_remote_code"):
+        AutoModelForCausalLM.from_pretrained(tmp_path, trust_remote_code=False)
+    with pytest.raises(RuntimeError, match="per-layer"):
+        getattr(transformers, f"{SUPPORTED[family]}ForCausalLM").from_pretrained(tmp_path)
+
+
+def test_folder_is_complete(family_folder, tmp_path):
+    source = tmp_path / "source"
+    source.mkdir()
+    for file in family_folder.iterdir():
+        (source / file.name).symlink_to(file)
+    write_tokenizer(source)
+    write_folder(source, MIXED, tmp_path / "cut", "apache-2.0")
+    text = "Animal 3: the cat sounds"
+    expected = PreTrainedTokenizerFast.from_pretrained(source)(text).input_ids
+    assert AutoTokenizer.from_pretrained(tmp_path / "cut", trust_remote_code=True)(text).input_ids == expected
+    card = (tmp_path / "cut/README.md").read_text()
+    assert "license: apache-2.0" in card and "trust_remote_code=True" in card
+    config = json.loads((tmp_path / "cut/config.json").read_text())
+    assert config["rope_theta"] == config["rope_parameters"]["rope_theta"]  # transformers 4 and 5 read one each
+    assert not list((tmp_path / "cut").glob(".*"))
+
+
+def test_missing_weights_are_named_and_leave_no_weights(family_folder, tmp_path):
+    (tmp_path / "config.json").write_bytes((family_folder / "config.json").read_bytes())
+    with pytest.raises(LlamaNasError, match="model.safetensors"):
+        write_folder(tmp_path, MIXED, tmp_path / "cut", "apache-2.0")
+    assert not (tmp_path / "cut/model.safetensors").exists()

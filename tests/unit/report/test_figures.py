@@ -1,0 +1,125 @@
+"""Figures are well-formed, equal for equal tables, and show what the tables say."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from xml.etree import ElementTree
+
+import pytest
+
+from llamanas.report.figures import draw_architectures, draw_importance, draw_losses
+from llamanas.report.front import draw_front
+from llamanas.report.results import Results
+from llamanas.report.write import draw_all
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def front_of(results: Results, task: str, score: str = "search_score") -> str:
+    return draw_front(task, results.archives[task], results.fronts[task], results.picks[task], results.shape, score)
+
+
+def architectures_of(results: Results, task: str) -> str:
+    return draw_architectures(task, results.picks[task], results.shape)
+
+
+def words_of(svg: str) -> list[str]:
+    return ["".join(element.itertext()) for element in ElementTree.fromstring(svg).iter(f"{SVG}text")]
+
+
+def test_figures_are_equal_for_equal_tables_and_differ_for_others(results: Results, figures: dict) -> None:
+    assert draw_all(results) == figures
+    task = "mini_truthful"
+    better = [row | {"report_accuracy": row["report_accuracy"] + 0.01} for row in results.fronts[task]]
+    assert front_of(replace(results, fronts={task: better}), task) != front_of(results, task)
+
+
+def test_figures_hold_no_date_and_nothing_from_outside(figures: dict) -> None:
+    for group in figures.values():
+        for svg in group.values():
+            root = ElementTree.fromstring(svg)
+            assert root.get("aria-label")
+            assert not list(root.iter(f"{SVG}metadata"))
+            links = [value for element in root.iter() for name, value in element.items() if name.endswith("href")]
+            assert all(link.startswith("#") for link in links)
+
+
+def test_identifiers_of_figures_do_not_collide(figures: dict) -> None:
+    """They stand in one page, where a reference finds the first element of its name."""
+    seen: set[str] = set()
+    for group in figures.values():
+        for svg in group.values():
+            root = ElementTree.fromstring(svg)
+            identifiers = [element.get("id") for element in root.iter() if element.get("id")]
+            assert len(set(identifiers)) == len(identifiers)
+            assert not seen & set(identifiers)
+            seen |= set(identifiers)
+            referenced = {part.split(")")[0] for part in svg.split("url(#")[1:]}
+            referenced |= {part.split('"')[0] for part in svg.split('href="#')[1:]}
+            assert referenced and referenced <= set(identifiers)
+
+
+def test_front_names_picks_units_and_numbers_of_questions(results: Results) -> None:
+    words = words_of(front_of(results, "mini_truthful"))
+    assert {"full", "knee, half_way", "smallest_within_1pt"} <= set(words)
+    assert {"accuracy (%)", "parameters (millions)", "search score (nats)"} <= set(words)
+    assert {"Report split, 300 questions", "Search split, 160 other questions"} <= set(words)
+    assert "search accuracy (%)" in words_of(front_of(results, "mini_truthful", "search_accuracy"))
+
+
+def test_front_marks_only_what_is_there(results: Results) -> None:
+    task = "mini_truthful"
+    labels = {True: "within noise of full", False: "differs from full"}
+    for within in labels:
+        tables = {
+            name: {task: [row | {"within_noise": within} for row in getattr(results, name)[task]]}
+            for name in ("fronts", "picks")
+        }
+        words = words_of(front_of(replace(results, **tables), task))
+        assert labels[within] in words and labels[not within] not in words
+
+
+def test_a_front_of_the_full_network_alone(results: Results) -> None:
+    task, full = "mini_truthful", results.shape.full.id
+    alone = {
+        name: {task: [row for row in getattr(results, name)[task] if row["architecture"] == full]}
+        for name in ("archives", "picks")
+    }
+    alone["fronts"] = alone["picks"]
+    assert "full network" in words_of(front_of(replace(results, **alone), task))
+
+
+def test_architectures_share_a_panel_where_equal(results: Results) -> None:
+    words = " ".join(words_of(architectures_of(results, "mini_truthful")))
+    for row in results.picks["mini_truthful"]:
+        assert f"{row['depth']}/30 layers, {row['parameters'] / 1e6:.3g} M parameters" in words
+    assert "knee, half_way: " in words
+
+
+def test_architecture_shows_each_kept_sublayer_once(results: Results) -> None:
+    """Blue and orange boxes are counted by their fill, apart from the legend's two."""
+    pick = next(row for row in results.picks["mini_truthful"] if row["pick"] == "half_way")
+    svg = draw_architectures("mini_truthful", [pick], results.shape)
+    assert svg.count("fill: #0072b2") == sum(map(bool, pick["intermediate_sizes"])) + 1
+    assert svg.count("fill: #e69f00") == sum(pick["attention"]) + 1
+
+
+def test_losses_of_one_kind_make_one_panel(results: Results) -> None:
+    both = words_of(draw_losses(results.losses))
+    assert both.count("loss (nats per token)") == 2
+    full_only = [row for row in results.losses if row["subnet"] == "full"]
+    assert words_of(draw_losses(full_only)).count("loss (nats per token)") == 1
+
+
+def test_importance_shows_sublayers_without_the_channels(results: Results) -> None:
+    words = words_of(draw_importance(results.importance))
+    assert {"attention removed", "MLP removed", "MLP 512 wide", "MLP 1024 wide"} <= set(words)
+    sublayers = [row for row in results.importance if row["kind"] != "channel"]
+    assert draw_importance(sublayers) == draw_importance(results.importance)
+
+
+@pytest.mark.parametrize("draw", [front_of, architectures_of])
+def test_a_name_is_text_and_not_markup(malicious: Results, draw: Callable[[Results, str], str]) -> None:
+    (task,) = malicious.picks
+    svg = draw(malicious, task)
+    assert not list(ElementTree.fromstring(svg).iter(f"{SVG}script"))
+    assert "<script" not in svg

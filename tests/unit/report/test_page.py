@@ -1,0 +1,169 @@
+"""The page holds every result, is whole HTML, loads nothing, and runs nothing that a name brings."""
+
+import re
+from dataclasses import replace
+from html import escape
+from html.parser import HTMLParser
+from pathlib import Path
+from types import SimpleNamespace
+
+import pyarrow.parquet as pq
+import pytest
+
+from llamanas import artifacts
+from llamanas.job import Job
+from llamanas.report.page import write_page
+from llamanas.report.results import Results
+from llamanas.report.summary import summarize
+from llamanas.report.write import draw_all, write_report
+
+VOID = {"meta", "br", "link", "img", "input", "hr"}
+LOADS = {"src", "href", "xlink:href", "srcset", "data", "action", "poster"}
+
+
+class Whole(HTMLParser):
+    """Collects the text, the tags, the attributes that load, and what is not closed in order."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: set[str] = set()
+        self.loads: list[str] = []
+        self.identifiers: list[str] = []
+        self.text = ""
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_startendtag(tag, attrs)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.loads += [value or "" for name, value in attrs if name in LOADS]
+        self.identifiers += [value or "" for name, value in attrs if name == "id"]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def page_of(results: Results, figures: dict, folder: Path) -> str:
+    summary = summarize(results.picks, results.accuracy, results.speed, results.shape)
+    write_page(folder / "index.html", results, summary, figures)
+    return (folder / "index.html").read_text()
+
+
+@pytest.fixture(scope="module")
+def page(results: Results, figures: dict, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return page_of(results, figures, tmp_path_factory.mktemp("page"))
+
+
+def test_page_is_whole_and_loads_nothing(page: str) -> None:
+    parsed = Whole(page)
+    assert parsed.open == []
+    assert {"title", "style", "svg", "table"} <= parsed.tags
+    assert not parsed.tags & {"script", "link", "img", "iframe", "object"}
+    assert all(value.startswith("#") for value in parsed.loads)
+    assert len(set(parsed.identifiers)) == len(parsed.identifiers)
+    assert not re.search(r"@import|url\((?!#)", page)
+    named = re.findall(r"https?://([^/]+)", page)  # the namespaces of SVG, which nothing loads
+    assert set(named) == {"www.w3.org"}
+
+
+def test_page_is_equal_for_equal_tables(results: Results, figures: dict, page: str, tmp_path: Path) -> None:
+    assert page_of(results, figures, tmp_path) == page
+
+
+def test_page_has_every_task_pick_and_file(results: Results, page: str) -> None:
+    sections = page.split("<h2>Task ")[1:]
+    assert len(sections) == len(results.picks)
+    for section, (task, picks) in zip(sections, results.picks.items(), strict=True):
+        assert section.startswith(task)
+        for row in picks:
+            assert f'<tr><th scope="row">{row["pick"]}</th>' in section
+        for precision in ("fp32", "int8"):
+            for pick in ("full", "half_way"):
+                assert f'<tr><th scope="row">{pick}<small>{precision}</small></th>' in section
+
+
+def test_page_says_what_the_numbers_mean(results: Results, page: str) -> None:
+    text = " ".join(Whole(page).text.split())
+    noisy = sum(row["within_noise"] and row["pick"] != "full" for rows in results.picks.values() for row in rows)
+    assert text.count("inside the noise: 300 questions cannot tell it from the full network") == noisy
+    # Decoding was between 0.9 and 1.1 times as fast: twice in a task's table, and once in short.
+    assert text.count("smaller, but not measurably faster in decode, faster in prefill") == 3 * len(results.picks)
+    for words in ("160 search questions", "5 rounds", "Seed 2405", "a" * 64, "torch 2.13.0", "a CPU", "of 135 M)"):
+        assert words in text
+
+
+def test_noise_words_follow_the_table(results: Results, figures: dict, tmp_path: Path) -> None:
+    picks = {task: [row | {"within_noise": True} for row in rows] for task, rows in results.picks.items()}
+    assert "less accurate than the full network" not in page_of(replace(results, picks=picks), figures, tmp_path)
+    picks = {task: [row | {"within_noise": False} for row in rows] for task, rows in results.picks.items()}
+    assert "inside the noise: " not in page_of(replace(results, picks=picks), figures, tmp_path)
+
+
+def test_a_run_without_training_and_without_exported_picks(results: Results, figures: dict, tmp_path: Path) -> None:
+    full_only = {name: [r for r in getattr(results, name) if r["pick"] == "full"] for name in ("accuracy", "speed")}
+    finetune = results.settings["finetune"] | {"steps": 0}
+    bare = replace(results, losses=[], settings=results.settings | {"finetune": finetune}, **full_only)
+    untrained = figures | {"training": {"importance": figures["training"]["importance"]}}
+    text = page_of(bare, untrained, tmp_path)
+    assert "No training was done" in text and "No sub-network was exported" in text
+    assert Whole(text).open == []
+
+
+def test_a_task_name_is_text_and_not_markup(malicious: Results, tmp_path: Path) -> None:
+    (task,) = malicious.picks
+    text = page_of(malicious, draw_all(malicious), tmp_path)
+    parsed = Whole(text)
+    assert "script" not in parsed.tags and parsed.open == []
+    assert f"Task {task}" in parsed.text
+    assert escape(task, quote=False).split("&amp;")[0] in text.replace("&#34;", '"')
+
+
+def test_write_report_reads_and_writes_artifacts(results: Results, figures: dict, tmp_path: Path) -> None:
+    """The tables of each task are taken in the order of the configuration."""
+    tasks = results.settings["tasks"]
+    tables = {"accuracy": results.accuracy, "speed": results.speed, "losses": results.losses}
+    tables |= {"importance": results.importance, "space": SPACE, "manifest": results.manifests["the super-network"]}
+    inputs: dict = {}
+    for name, rows in tables.items():
+        inputs[name] = [str(tmp_path / f"{name}.parquet")] if name in ("accuracy", "speed") else str(tmp_path / name)
+        write(tmp_path / Path(inputs[name][0] if isinstance(inputs[name], list) else inputs[name]).name, name, rows)
+    for name, by_task in (("archive", results.archives), ("front", results.fronts), ("picks", results.picks)):
+        inputs[name] = [str(tmp_path / f"{name}-{task}") for task in tasks]
+        for task in tasks:
+            write(tmp_path / f"{name}-{task}", name, by_task[task])
+    inputs["config"] = str(tmp_path / "config.json")
+    Path(inputs["config"]).write_text(
+        '{"model_type": "llama", "num_hidden_layers": 30, "hidden_size": 576, "intermediate_size": 1536, "vocab_size": '
+        '49152, "num_attention_heads": 9, "num_key_value_heads": 3, "tie_word_embeddings": true}'
+    )
+    outputs: dict = {"summary": str(tmp_path / "summary.parquet"), "page": str(tmp_path / "index.html")}
+    outputs |= {kind: [str(tmp_path / f"{kind}-{task}.svg") for task in tasks] for kind in ("fronts", "architectures")}
+    params = {"seed": 2405, "settings": results.settings}
+    write_report(Job(SimpleNamespace(input=inputs, output=outputs, wildcards={}, params=params, rule="report")))
+    summary = artifacts.read_table(outputs["summary"], "summary").to_pylist()
+    assert summary == summarize(results.picks, results.accuracy, results.speed, results.shape)
+    for task, path in zip(tasks, outputs["fronts"], strict=True):
+        assert Path(path).read_text() == figures["fronts"][task]
+    text = Whole(Path(outputs["page"]).read_text()).text
+    assert "somepackage 1.0" in text
+    assert artifacts.provenance_of(pq.read_table(outputs["summary"]))["stage"] == "report"
+
+
+COSTS = {"parameters": 1, "macs_per_token": 1}
+SPACE = [
+    {"layer": layer, "choice": choice, "attention": True, "intermediate_size": width} | COSTS
+    for layer in range(30)
+    for choice, width in enumerate((512, 1536))
+]
+
+
+def write(path: Path, name: str, rows: list[dict]) -> None:
+    artifacts.write_table(path, name, artifacts.table_of(name, rows), {"packages": {"somepackage": "1.0"}})

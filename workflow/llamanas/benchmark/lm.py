@@ -1,0 +1,138 @@
+"""An exported network as lm-eval sees a model."""
+
+from collections import defaultdict
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from lm_eval.api.instance import Instance
+from lm_eval.api.model import TemplateLM
+from lm_eval.models.utils import has_bos_prefix
+from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
+
+from llamanas.benchmark.session import Network
+from llamanas.progress import progress
+
+ROWS = 64  # continuations computed at once
+TOKENS = 4096  # positions computed at once, padding counted
+
+Scored = tuple[float, bool]
+Contexts = dict[tuple[int, ...], list[int]]
+
+
+class ExportedModel(TemplateLM):
+    """An ONNX network for lm-eval; prompts are tokenized as lm-eval's own Hugging Face models do it.
+
+    Prompts longer than ``max_length`` tokens lose their beginning.
+    """
+
+    def __init__(self, network: Network, tokenizer: Any, max_length: int) -> None:
+        super().__init__()
+        self.network, self.tokenizer, self.max_length = network, tokenizer, max_length
+
+    @property
+    def eot_token_id(self) -> int:
+        return self.tokenizer.eos_token_id
+
+    @property
+    def prefix_token_id(self) -> int:
+        start = self.tokenizer.bos_token_id
+        return self.eot_token_id if start is None else start
+
+    def tok_encode(self, string: str, add_special_tokens: bool | None = None, **kwargs: Any) -> list[int]:
+        if add_special_tokens is None and has_bos_prefix(string, self.tokenizer.decode(self.prefix_token_id)):
+            add_special_tokens = False
+        options = {} if add_special_tokens is None else {"add_special_tokens": add_special_tokens}
+        return self.tokenizer.encode(string, **options)
+
+    def _loglikelihood_tokens(self, requests: list, **kwargs: Any) -> list[Scored]:
+        """Sum of the log-probabilities of each continuation, and whether each of its tokens is the most likely one.
+
+        A context that several continuations share is computed once, and logits only where they are used.
+        """
+        continuations = [continuation for _, _, continuation in requests]
+        contexts: Contexts = defaultdict(list)
+        for index, (_, context, continuation) in enumerate(requests):
+            whole = [*context, *continuation][-self.max_length - 1 :]
+            contexts[tuple(whole[: -len(continuation)])].append(index)
+        scores: dict[int, Scored] = {}
+        for batch in progress(_batches(contexts), "score", unit="group"):
+            scores |= self._score(batch, continuations)
+        return [scores[index] for index in range(len(requests))]
+
+    def _score(self, batch: Contexts, continuations: list[list[int]]) -> dict[int, Scored]:
+        """Scores of the continuations of a batch: the contexts first, then the continuations token by token."""
+        lengths = np.array([len(context) for context in batch])
+        tokens = np.zeros((len(batch), lengths.max()), np.int64)
+        for row, context in zip(tokens, batch, strict=True):
+            row[: len(context)] = context
+        keep = int(lengths.max() - lengths.min()) + 1
+        logits, cache = self.network.run(tokens, lengths=lengths, keep=keep)
+        logits = logits[np.arange(len(batch)), lengths - lengths.max() - 1]
+        owners = [index for indices in batch.values() for index in indices]
+        rows = [row for row, indices in enumerate(batch.values()) for _ in indices]
+        scores = dict.fromkeys(owners, (0.0, True))
+        step = 0
+        while True:
+            likelihoods = _log_softmax(logits)
+            for row, index in zip(rows, owners, strict=True):
+                token = continuations[index][step]
+                total, greedy = scores[index]
+                best = bool(likelihoods[row].argmax() == token)
+                scores[index] = total + float(likelihoods[row, token]), greedy and best
+            step += 1
+            going = [(row, index) for row, index in zip(rows, owners, strict=True) if len(continuations[index]) > step]
+            if not going:
+                return scores
+            sources, owners = [row for row, _ in going], [index for _, index in going]
+            if sources != list(range(len(cache.lengths))):
+                cache = cache.rows(sources)
+            following = np.array([[continuations[index][step - 1]] for index in owners])
+            logits, cache = self.network.run(following, cache)
+            logits, rows = logits[:, 0], list(range(len(owners)))
+
+    def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> list[float]:
+        """Log-probability of each whole text, in windows of ``max_length`` tokens."""
+        totals = []
+        for request in requests:
+            tokens = self.tok_encode(request.args[0])
+            windows = get_rolling_token_windows(tokens, self.prefix_token_id, self.max_length, context_len=1)
+            scored = self._loglikelihood_tokens([(None, *make_disjoint_window(window)) for window in windows])
+            totals.append(sum(score for score, _ in scored))
+        return totals
+
+    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
+        """The most likely continuation of each text, up to one of its stop strings."""
+        texts = []
+        for context, settings in progress([request.args for request in requests], "generate", unit="text"):
+            until, limit = settings.get("until", []), settings.get("max_gen_toks", 256)
+            tokens: list[int] = []
+            text = ""
+            for token in islice(self.network.generate(self.tok_encode(context)[limit - self.max_length :]), limit):
+                tokens.append(token)
+                text = self.tokenizer.decode(tokens, skip_special_tokens=True)
+                if token == self.eot_token_id or any(stop in text for stop in until):
+                    break
+            for stop in until:
+                text = text.split(stop)[0]
+            texts.append(text)
+        return texts
+
+
+def _batches(contexts: Contexts) -> list[Contexts]:
+    """The contexts in batches of similar length."""
+    batches: list[Contexts] = []
+    rows = 0
+    for context in sorted(contexts, key=lambda context: (len(context), context)):
+        rows += len(contexts[context])
+        if not batches or rows > ROWS or len(context) * (len(batches[-1]) + 1) > TOKENS:
+            batches.append({})
+            rows = len(contexts[context])
+        batches[-1][context] = contexts[context]
+    return batches
+
+
+def _log_softmax(logits: np.ndarray) -> np.ndarray:
+    """Log-probabilities [rows, vocabulary]."""
+    shifted = logits - logits.max(-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))

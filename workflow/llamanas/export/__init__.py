@@ -1,0 +1,1 @@
+"""Sub-networks as files of their own: Hugging Face folders and ONNX graphs."""

@@ -1,0 +1,110 @@
+"""A sub-network as a stand-alone Hugging Face folder."""
+
+import json
+import shutil
+from pathlib import Path
+
+from safetensors.torch import save_file
+
+from llamanas.architecture import Architecture, ModelShape
+from llamanas.artifacts import whole_file
+from llamanas.export.card import model_card
+from llamanas.export.weights import SubnetTensors, WeightFile
+from llamanas.models.families import SUPPORTED, read_config, shape_of
+
+TEMPLATE = Path(__file__).with_name("modeling_hetero_llama.py")
+WEIGHTS = "model.safetensors"
+TOKENIZER = "tokenizer_config.json"
+COMPANIONS = ("tokenizer.json", TOKENIZER, "chat_template.jinja", "generation_config.json")
+
+
+def write_folder(source: Path, architecture: Architecture, destination: Path, license: str) -> None:
+    """Write a sub-network of the super-network in ``source``; its weights are put in place last.
+
+    Where all layers are alike, the folder is an ordinary model of its family. Otherwise it brings its own modeling
+    code, under a model type of its own, so that nothing loads it without that code.
+
+    Raises:
+        LlamaNasError: weights missing or truncated, an unsupported network, or no space left on the device.
+    """
+    config = read_config(source / "config.json")
+    shape = shape_of(config)
+    exported = subnet_config(config, shape, architecture)
+    _write_text(destination / "config.json", json.dumps(exported, indent=2) + "\n")
+    _write_text(destination / "README.md", model_card(shape, architecture, license))
+    if code := modeling_file(exported):
+        _write_text(destination / code, modeling_code(shape.family))
+    for name in COMPANIONS:
+        if (source / name).exists():
+            text = (source / name).read_text()
+            _write_text(destination / name, _tokenizer_config(text) if name == TOKENIZER else text)
+    with whole_file(destination / WEIGHTS) as temporary:
+        tensors = dict(SubnetTensors(WeightFile(source / WEIGHTS), architecture, shape))
+        save_file(tensors, temporary, metadata={"format": "pt"})
+        shutil.copymode(destination / "config.json", temporary)  # safetensors makes it readable by its owner alone
+
+
+def subnet_config(config: dict, shape: ModelShape, architecture: Architecture) -> dict:
+    """The config.json of a sub-network, from that of the full network."""
+    kept, family = architecture.kept_layers, SUPPORTED[shape.family]
+    exported = config | {"num_hidden_layers": len(kept)} | _rotary_keys(config)
+    if "layer_types" in config:
+        exported["layer_types"] = [config["layer_types"][layer] for layer in kept]
+    widths = {architecture.intermediate_sizes[layer] for layer in kept}
+    if len(widths) == 1 and 0 not in widths and all(architecture.attention[layer] for layer in kept):
+        return exported | {"intermediate_size": widths.pop(), "architectures": [f"{family}ForCausalLM"]}
+    name, module = f"Hetero{family}", f"modeling_hetero_{shape.family}"
+    digits = len(str(len(kept) - 1))
+    return exported | {
+        "model_type": f"hetero_{shape.family}",
+        "architectures": [f"{name}ForCausalLM"],
+        "auto_map": {
+            "AutoConfig": f"{module}.{name}Config",
+            "AutoModel": f"{module}.{name}Model",
+            "AutoModelForCausalLM": f"{module}.{name}ForCausalLM",
+        },
+        # No layer has this size, so that the family's own class refuses the folder instead of inventing weights.
+        "intermediate_size": 0,
+        "per_layer_config": {
+            f"{number:0{digits}}": _layer_config(architecture, layer) for number, layer in enumerate(kept)
+        },
+    }
+
+
+def _layer_config(architecture: Architecture, layer: int) -> dict:
+    """What transformers' ``per_layer_config`` says of one layer."""
+    width, attention = architecture.intermediate_sizes[layer], architecture.attention[layer]
+    skip = [part for part, there in (("attention", attention), ("mlp", width)) if not there]
+    return ({"intermediate_size": width} if width else {}) | ({"skip": skip} if skip else {})
+
+
+def _rotary_keys(config: dict) -> dict:
+    """The rotary positions as transformers 4 and 5 each expect them."""
+    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    rope = {"rope_type": rope.get("type", "default"), "rope_theta": config.get("rope_theta", 10000.0)} | rope
+    keys = {"rope_theta": rope["rope_theta"], "rope_parameters": rope}
+    return keys if rope["rope_type"] == "default" else keys | {"rope_scaling": rope}
+
+
+def _tokenizer_config(text: str) -> str:
+    """A tokenizer_config.json for transformers 4 as well, where the generic tokenizer has another name and inputs."""
+    settings = json.loads(text)
+    if settings.get("tokenizer_class") == "TokenizersBackend":
+        settings["tokenizer_class"] = "PreTrainedTokenizerFast"
+        settings.setdefault("model_input_names", ["input_ids", "attention_mask"])
+    return json.dumps(settings, indent=2, ensure_ascii=False) + "\n"
+
+
+def modeling_file(config: dict) -> str | None:
+    """Name of the modeling file that a folder with this config.json needs, or None."""
+    return f"{config['auto_map']['AutoConfig'].split('.')[0]}.py" if "auto_map" in config else None
+
+
+def modeling_code(family: str) -> str:
+    """The modeling file of a family: the one for Llama, renamed."""
+    return TEMPLATE.read_text().replace("Llama", SUPPORTED[family]).replace("llama", family)
+
+
+def _write_text(path: Path, text: str) -> None:
+    with whole_file(path) as temporary:
+        temporary.write_text(text)

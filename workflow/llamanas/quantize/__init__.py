@@ -1,0 +1,1 @@
+"""Exported networks with fewer bits per weight."""

@@ -1,0 +1,29 @@
+"""Everything that a report is made of, read from the artifacts and not yet judged."""
+
+from dataclasses import dataclass
+
+from llamanas.architecture import ModelShape
+
+
+@dataclass(frozen=True)
+class Results:
+    """The tables of one experiment; a table is a list of rows as in :mod:`llamanas.artifacts`.
+
+    ``archives``, ``fronts`` and ``picks`` are by task, in the order of the configuration. ``accuracy`` and ``speed``
+    have the rows of all exported files. ``manifests`` holds file lists with hashes, each under the words that say what
+    it lists. ``packages`` are the versions that the tables were made with, ``settings`` the whole configuration with
+    its defaults, and ``space_size`` counts the sub-networks of the search space.
+    """
+
+    shape: ModelShape
+    settings: dict
+    archives: dict[str, list[dict]]
+    fronts: dict[str, list[dict]]
+    picks: dict[str, list[dict]]
+    accuracy: list[dict]
+    speed: list[dict]
+    losses: list[dict]
+    importance: list[dict]
+    manifests: dict[str, list[dict]]
+    packages: dict[str, str]
+    space_size: int

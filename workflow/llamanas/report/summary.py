@@ -1,0 +1,113 @@
+"""The summary table: size, accuracy and speed of each exported network, each against the full network."""
+
+from collections import defaultdict
+from statistics import median
+from typing import Any, NamedTuple
+
+from llamanas.architecture import ModelShape
+from llamanas.errors import LlamaNasError
+
+FULL = "full"
+_PHASES = ("prefill", "decode")
+
+Key = tuple[str, str, str]
+
+
+class Ratio(NamedTuple):
+    """A speed as a multiple of the full network's, over the rounds in which both were timed in turn."""
+
+    median: float
+    low: float
+    high: float
+    rounds: int
+
+
+def summarize(picks: dict[str, list[dict]], accuracy: list[dict], speed: list[dict], shape: ModelShape) -> list[dict]:
+    """Rows of artifact ``summary``: one per row of ``accuracy``, in its order.
+
+    Each network is compared with the full network twice: at the same precision, and (``*_fp32``) in fp32.
+
+    * ``size_ratio``: bytes of the full network's file divided by the bytes of this one; above 1 is smaller.
+    * ``accuracy_full``: the full network's accuracy on the same items of the same task.
+    * ``prefill_speedup``, ``decode_speedup``: median over the rounds of the ratio to the full network of the same
+      precision, which was timed in turn with this one in one process. For the full network itself this is a file timed
+      against itself, so what it differs from 1 is the noise of the clock.
+    * ``prefill_speedup_fp32``, ``decode_speedup_fp32``: for fp32 files the same numbers. Other precisions were not
+      timed in turn with the fp32 file; there it is the ratio of two medians measured in separate jobs, which drifts of
+      the machine between them change.
+    * ``*_tokens_per_s`` are medians over the rounds.
+
+    Args:
+        picks: rows of artifact ``picks`` of each task, which know the number of parameters.
+        accuracy: rows of all exported files, the full network's once per task.
+        speed: rows of all exported files; those of pick ``full`` hold for all tasks, whatever task they name.
+        shape: sizes of the full network.
+
+    Raises:
+        LlamaNasError: a file's speed, the full network's accuracy, or a pick is missing.
+    """
+    scores = {(row["task"], row["pick"], row["precision"]): row for row in accuracy}
+    if len(scores) < len(accuracy):
+        raise LlamaNasError("the accuracy of an exported network is given twice. Delete its table and run again.")
+    rounds = speed_rounds(speed)
+    parameters = {(task, row["pick"]): row["parameters"] for task, rows in picks.items() for row in rows}
+    parameters |= {(task, FULL): shape.full.parameters(shape) for task in picks}
+    return [_summary_row(key, scores, rounds, parameters) for key in scores]
+
+
+def speed_rounds(speed: list[dict]) -> dict[tuple[str | None, str, str], list[dict]]:
+    """The rounds of each file by :func:`speed_key`."""
+    rounds: dict[tuple[str | None, str, str], list[dict]] = defaultdict(list)
+    for row in speed:
+        rounds[speed_key((row["task"], row["pick"], row["precision"]))].append(row)
+    return dict(rounds)
+
+
+def speed_key(key: Key) -> tuple[str | None, str, str]:
+    """Which speed measurement belongs to (task, pick, precision): the full network is one file for all tasks."""
+    task, pick, precision = key
+    return None if pick == FULL else task, pick, precision
+
+
+def paired_ratio(rounds: list[dict], phase: str) -> Ratio:
+    """Speed in ``prefill`` or ``decode`` against the full network of the same precision, round by round."""
+    ratios = [row[f"{phase}_tokens_per_s"] / row[f"full_{phase}_tokens_per_s"] for row in rounds]
+    return Ratio(median(ratios), min(ratios), max(ratios), len(ratios))
+
+
+def _summary_row(key: Key, scores: dict[Key, dict], rounds: dict, parameters: dict[tuple[str, str], int]) -> dict:
+    task, pick, precision = key
+    score, full, full_fp32 = scores[key], (task, FULL, precision), (task, FULL, "fp32")
+    timed, timed_full, timed_fp32 = (_found(rounds, speed_key(which), "speed") for which in (key, full, full_fp32))
+    file_bytes = timed[0]["file_bytes"]
+    row = {name: score[name] for name in ("task", "pick", "precision", "architecture", "accuracy", "n")}
+    row |= {
+        "parameters": _found(parameters, (task, pick), "row of picks"),
+        "file_bytes": file_bytes,
+        "size_ratio": timed_full[0]["file_bytes"] / file_bytes,
+        "size_ratio_fp32": timed_fp32[0]["file_bytes"] / file_bytes,
+        "accuracy_ci_low": score["accuracy_ci_low"],
+        "accuracy_ci_high": score["accuracy_ci_high"],
+        "accuracy_full": _found(scores, full, "accuracy")["accuracy"],
+        "accuracy_full_fp32": _found(scores, full_fp32, "accuracy")["accuracy"],
+    }
+    for phase in _PHASES:
+        column = f"{phase}_tokens_per_s"
+        here, there = (median(each[column] for each in rows) for rows in (timed, timed_fp32))
+        paired = paired_ratio(timed, phase).median
+        row |= {
+            column: here,
+            f"{phase}_speedup": paired,
+            f"{phase}_speedup_fp32": paired if precision == "fp32" else here / there,
+        }
+    return row
+
+
+def _found(table: dict, key: tuple, what: str) -> Any:
+    if key not in table:
+        about = " / ".join(str(part) for part in key if part is not None)
+        raise LlamaNasError(
+            f"the report needs the {what} of {about}, which is not among the results. Make sure that export.precisions "
+            "has fp32 and that the benchmarks of this run are complete, then run again."
+        )
+    return table[key]

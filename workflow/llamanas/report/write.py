@@ -1,0 +1,87 @@
+"""The report as a job: read the artifacts, summarize, draw, write the table, the figures and the page."""
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from llamanas.artifacts import provenance_of, read_table, whole_file
+from llamanas.job import Job
+from llamanas.models.families import read_config, shape_of
+from llamanas.report.figures import draw_architectures, draw_importance, draw_losses
+from llamanas.report.front import draw_front
+from llamanas.report.page import write_page
+from llamanas.report.results import Results
+from llamanas.report.summary import summarize
+from llamanas.supernet.space import SearchSpace, minimum_depth
+
+
+def write_report(run: Job) -> None:
+    """Make the outputs of rule ``report``: ``summary``, ``fronts`` and ``architectures`` (SVG per task) and ``page``.
+
+    The lists of archives, fronts and picks among the inputs are in the order of ``tasks`` of the configuration, as are
+    the figures among the outputs.
+
+    Raises:
+        LlamaNasError: a table is missing or damaged, or no space is left on the device.
+    """
+    results = read_results(run)
+    summary = summarize(results.picks, results.accuracy, results.speed, results.shape)
+    figures = draw_all(results)
+    run.write("summary", summary)
+    for kind in ("fronts", "architectures"):
+        for path, svg in zip(run.output[kind], figures[kind].values(), strict=True):
+            with whole_file(path) as temporary:
+                temporary.write_text(svg, encoding="utf-8")
+    write_page(run.path("page"), results, summary, figures)
+
+
+def read_results(run: Job) -> Results:
+    """The inputs of rule ``report``.
+
+    Raises:
+        LlamaNasError: a table is missing, damaged or another artifact.
+    """
+    settings = run.params["settings"]
+    shape = shape_of(read_config(run.input["config"]))
+
+    def by_task(name: str) -> dict[str, list[dict]]:
+        paths = zip(settings["tasks"], run.input[name], strict=True)
+        return {task: read_table(path, name).to_pylist() for task, path in paths}
+
+    return Results(
+        shape=shape,
+        settings=settings,
+        archives=by_task("archive"),
+        fronts=by_task("front"),
+        picks=by_task("picks"),
+        accuracy=run.rows("accuracy"),
+        speed=run.rows("speed"),
+        losses=run.rows("losses"),
+        importance=run.rows("importance"),
+        manifests={"the super-network, from which every sub-network is cut": run.rows("manifest")},
+        packages=package_versions(
+            [*run.input["accuracy"], *run.input["speed"], run.input["losses"], *run.input["archive"]]
+        ),
+        space_size=SearchSpace.from_rows(run.rows("space"), minimum_depth(shape, settings["space"])).size,
+    )
+
+
+def package_versions(tables: list[str]) -> dict[str, str]:
+    """Versions of the packages that made these tables, from their provenance; several versions are all named."""
+    versions: dict[str, set[str]] = {}
+    for path in tables:
+        for package, version in provenance_of(pq.read_table(Path(path))).get("packages", {}).items():
+            versions.setdefault(package, set()).add(version)
+    return {package: ", ".join(sorted(several)) for package, several in sorted(versions.items())}
+
+
+def draw_all(results: Results) -> dict[str, dict[str, str]]:
+    """The SVG texts of all figures: ``fronts`` and ``architectures`` by task, and ``training`` by name."""
+    score = results.settings["search"]["score"]
+    fronts, architectures = {}, {}
+    for task, picks in results.picks.items():
+        fronts[task] = draw_front(task, results.archives[task], results.fronts[task], picks, results.shape, score)
+        architectures[task] = draw_architectures(task, picks, results.shape)
+    training = {"losses": draw_losses(results.losses)} if results.losses else {}
+    training |= {"importance": draw_importance(results.importance)}
+    return {"fronts": fronts, "architectures": architectures, "training": training}
