@@ -151,7 +151,7 @@ def near_duplicates(these: Iterable[dict], others: Iterable[dict]) -> list[str]:
         words = content_words(item)
         for word in words:
             for other, other_words in index.get(word, ()):
-                if len(words & other_words) > SAME_FACT * len(words | other_words):
+                if item["id"] != other["id"] and len(words & other_words) > SAME_FACT * len(words | other_words):
                     found[item["id"], other["id"]] = (
                         f"{item['question']} {gold(item)} ~ {other['question']} {gold(other)}"
                     )
@@ -191,7 +191,7 @@ def test_ids_are_unique_and_topics_are_varied(task):
     assert len(per_topic) >= 15 and max(per_topic.values()) <= 0.2 * per_topic.total()
 
 
-@pytest.mark.parametrize("pair", combinations(SMALLEST, 2), ids="-".join)
+@pytest.mark.parametrize("pair", list(combinations(SMALLEST, 2)), ids="-".join)
 def test_no_item_or_paraphrase_in_two_splits(pair):
     these, others = map(everything, pair)
     assert not {normalised(item) for item in these} & {normalised(item) for item in others}
@@ -201,21 +201,21 @@ def test_no_item_or_paraphrase_in_two_splits(pair):
 def test_measured_splits_ask_each_fact_once():
     for split in ("validation", "test"):
         rows = everything(split)
-        assert not near_duplicates(rows[1::2], rows[::2])
+        assert not near_duplicates(rows, rows)
 
 
 @pytest.mark.parametrize(
-    ("item", "paraphrase"),
+    ("topic", "item", "paraphrase"),
     [
-        ("A hammer is used for|driving nails", "The best thing to use for driving nails is|a hammer"),
-        ("The capital of Australia is|Canberra", "Which city is the capital of Australia?|Canberra"),
-        ("Humans use|all of their brain", "How much of their brain do humans use?|all of it"),
+        ("purpose", "A hammer is used for|driving nails", "The best thing to use for driving nails is|a hammer"),
+        ("capital", "The capital of Australia is|Canberra", "Which city is the capital of Australia?|Canberra"),
+        ("body", "Humans use|all of their brain", "How much of their brain do humans use?|all of it"),
     ],
 )
-def test_the_check_catches_a_planted_paraphrase(item, paraphrase):
+def test_the_check_catches_a_planted_paraphrase(topic, item, paraphrase):
     def planted(text: str) -> dict:
         question, answer = text.split("|")
-        return {"id": text, "question": question, "choices": [answer, "something else"], "answer": 0}
+        return {"id": text, "topic": topic, "question": question, "choices": [answer, "something else"], "answer": 0}
 
     assert near_duplicates([planted(item)], [planted(paraphrase)])
     assert not near_duplicates([planted("A saw is used for|cutting boards")], [planted(paraphrase)])
@@ -286,12 +286,13 @@ def test_instructions_hold_no_measured_item():
     measured = [*everything("validation"), *everything("test")]
     rows = [
         {
-            "id": row["instruction"],
+            "id": f"instruction {number}",
+            "topic": "instruction",
             "question": f"{row['instruction']} {row['input']}",
             "choices": [row["output"]],
             "answer": 0,
         }
-        for row in instructions()
+        for number, row in enumerate(instructions())
     ]
     assert not near_duplicates(rows, measured)
     texts = {" ".join(normalised(row)) for row in rows}
