@@ -5,11 +5,11 @@ LOGS = Path("logs")
 GENERATIONS = config["search"]["generations"]
 EXPORTED = ["full", *[pick for pick in config["export"]["picks"] if pick != "full"]]
 GPU = int(config["compute"]["device"] != "cpu" and visible_gpus() > 0)
-# How many generations follow, and how many jobs measure them, changes nothing in what a generation is.
+# How many generations follow, how many jobs measure them, and what else they write changes nothing in a generation.
 SEARCH = {
     key: value
     for key, value in config["search"].items()
-    if key not in ("chunks", "generations")
+    if key not in ("chunks", "generations", "keep_answers")
 }
 SHARED = {"seed": config["seed"], "compute": config["compute"]}
 

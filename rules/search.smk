@@ -1,5 +1,14 @@
 """The search of each task: a static chain of generations, each measured in chunks."""
 
+ANSWERS = (
+    {
+        "answers": RESULTS
+        / "search/{task}/generation-{generation}/answers/{scatteritem}.parquet"
+    }
+    if config["search"]["keep_answers"]
+    else {}
+)
+
 
 rule propose_candidates:
     input:
@@ -35,6 +44,7 @@ rule evaluate_chunk:
         weights=rules.build_supernet.output.weights,
         manifest=rules.build_supernet.output.manifest,
     output:
+        **ANSWERS,
         scores=RESULTS
         / "search/{task}/generation-{generation}/scores/{scatteritem}.parquet",
     log:

@@ -14,13 +14,20 @@ ANIMALS = ("cat", "dog", "hen", "fox", "cow", "ant", "bee", "owl", "pig", "rat",
 SOUNDS = ("loud", "soft", "high", "low")
 
 
-def write_tokenizer(folder: Path) -> None:
-    """A byte-level BPE tokenizer of 320 tokens."""
+def write_tokenizer(folder: Path, family: str = "llama") -> None:
+    """A byte-level BPE tokenizer of 320 tokens, which splits text as the family's tokenizers do."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
+    from llamanas.models.gguf import SPLITTINGS
+
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    if family.startswith("qwen"):
+        tokenizer.normalizer, tokenizer.pre_tokenizer = (
+            SPLITTINGS["qwen2"].normalizer,
+            SPLITTINGS["qwen2"].pre_tokenizer,
+        )
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(
@@ -70,7 +77,7 @@ def write_experiment(folder: Path, family: str = "llama", **changes) -> Path:
     from conftest import tiny_model
 
     tiny_model(family).save_pretrained(folder / "base")
-    write_tokenizer(folder / "base")
+    write_tokenizer(folder / "base", family)
     write_task(folder / "tasks")
     example = {"instruction": "Name a sound.", "input": "", "output": "loud"}
     (folder / "examples.jsonl").write_text(json.dumps(example) + "\n")

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from workflow_runner import ROOT, snakemake
 
 from llamanas.artifacts import read_table
+from workflow_runner import ROOT, snakemake
 
 SMALL = {
     "downloads": os.environ.get("LLAMANAS_DOWNLOADS", str(ROOT / "downloads")),
@@ -31,7 +31,9 @@ def directory(tmp_path_factory) -> Path:
 
 @pytest.mark.real
 def test_full_network_knows_the_task(directory):
-    (row,) = read_table(directory / "results/benchmark/mini_language/full/fp32/accuracy.parquet", "accuracy").to_pylist()
+    (row,) = read_table(
+        directory / "results/benchmark/mini_language/full/fp32/accuracy.parquet", "accuracy"
+    ).to_pylist()
     assert row["n"] == 48 and row["accuracy"] > 0.5  # chance is 0.25
 
 

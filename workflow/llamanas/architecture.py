@@ -4,6 +4,8 @@ import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 
+Step = tuple[int, int | None]  # one sub-layer: a layer's attention (None), or its MLP of this width
+
 
 @dataclass(frozen=True)
 class ModelShape:
@@ -100,6 +102,13 @@ class Architecture:
     def depth(self) -> int:
         """Number of layers that are not dropped."""
         return len(self.kept_layers)
+
+    @cached_property
+    def steps(self) -> tuple[Step, ...]:
+        """The sub-layers that a token passes, in order."""
+        layers = enumerate(zip(self.attention, self.intermediate_sizes, strict=True))
+        parts = ((layer, [None] * attention + [width] * (width > 0)) for layer, (attention, width) in layers)
+        return tuple((layer, part) for layer, present in parts for part in present)
 
     def parameters(self, shape: ModelShape) -> int:
         """Number of parameters, embeddings counted once when tied."""

@@ -44,9 +44,11 @@ _EXPORTED = {"task": pa.string(), "pick": pa.string(), "precision": pa.string(),
 _COLUMNS: dict[str, dict[str, pa.DataType]] = {
     # file: path inside the model's folder
     "manifest": {"file": pa.string(), "bytes": pa.int64(), "sha256": pa.string()},
-    # One multiple-choice item: a prefix that all choices share, then a branch per choice, scored on its last tokens.
+    # One item: a prefix that all choices share, then a branch per choice, scored on its last tokens. An item without
+    # choices has one branch, a rolling one a branch per window of the text.
     "questions": {
         "item": pa.string(),
+        "kind": pa.string(),  # lm-eval's output type: multiple_choice, loglikelihood or loglikelihood_rolling
         "split": pa.string(),  # train, search or report
         "source_split": pa.string(),
         "prefix": pa.list_(pa.int32()),
@@ -54,6 +56,7 @@ _COLUMNS: dict[str, dict[str, pa.DataType]] = {
         "scored": pa.list_(pa.int32()),
         "lengths": pa.list_(pa.int32()),  # characters of each choice, for acc_norm
         "gold": pa.list_(pa.int32()),
+        "weight": pa.float64(),  # of the item in a mean: words of a rolling text, else 1
         "context_text": pa.string(),
         "choice_texts": pa.list_(pa.string()),
     },
@@ -74,12 +77,15 @@ _COLUMNS: dict[str, dict[str, pa.DataType]] = {
     "candidates": _CANDIDATE,
     "scores": {"architecture": pa.string()} | _SEARCH,
     "archive": _CANDIDATE | _SEARCH,
-    # One row per architecture and item of the report split.
+    # One row per architecture and item.
     "answers": {
         "architecture": pa.string(),
         "item": pa.string(),
         "chosen": pa.int32(),
-        "correct": pa.bool_(),
+        "gold": pa.list_(pa.int32()),
+        "credit": pa.float64(),  # 1 for a right answer, 0 for a wrong one; of a rolling text the share of right tokens
+        "score": pa.float64(),
+        "weight": pa.float64(),
         "loglikelihoods": pa.list_(pa.float64()),
     },
     "front": _FRONT,
@@ -91,7 +97,7 @@ _COLUMNS: dict[str, dict[str, pa.DataType]] = {
         "accuracy_ci_low": pa.float64(),
         "accuracy_ci_high": pa.float64(),
         "n": pa.int32(),
-        "correct": pa.list_(pa.bool_()),  # per item of the report split, in its order, for paired statistics
+        "credit": pa.list_(pa.float64()),  # per item of the report split, in its order, for paired statistics
     },
     # One row per repeat; the full network of the same precision is timed in turn with the pick.
     "speed": _EXPORTED

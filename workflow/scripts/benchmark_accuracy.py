@@ -12,7 +12,8 @@ with job(snakemake) as run:
 
     data = run.params["data"]
     tasks = load_tasks(run.wildcards.task, [existing(folder) for folder in data["task_folders"]], data["few_shot"])
-    items = [row["item"] for row in run.rows("questions") if row["split"] == "report"]
+    items = [row for row in run.rows("questions") if row["split"] == "report"]
     network, tokenizer, threads = Path(run.input["network"]), run.source("config"), run.snakemake.threads
-    row = accuracy_row(network, tokenizer, tasks, items, data["metric"], run.params["confidence"], threads)
+    settings = data["metric"], run.params["confidence"], data["max_tokens"]
+    row = accuracy_row(network, tokenizer, tasks, items, *settings, threads)
     run.write("accuracy", [row | run.exported(shape_of(read_config(run.input["config"])))])

@@ -3,14 +3,18 @@
 from llamanas.job import job
 
 with job(snakemake) as run:
-    number, of = map(int, run.wildcards.scatteritem.split("-of-"))
-    candidates = run.rows("candidates")[number - 1 :: of]
-    rows = []
+    from llamanas.search.judge import mean_scores
+    from llamanas.search.trie import contiguous_part
+
+    candidates = contiguous_part(run.rows("candidates"), *map(int, run.wildcards.scatteritem.split("-of-")))
+    answers = []
     if candidates:  # a converged search proposes none
         with run.device() as device:
-            from llamanas.search.evaluate import load_and_score
+            from llamanas.search.evaluate import load_and_answer
 
             questions = [row for row in run.rows("questions") if row["split"] == "search"]
             folder, compute = run.path("weights").parent, run.params["compute"]
-            rows = load_and_score(folder, device, compute, candidates, questions, run.params["metric"], run.resume)
-    run.write("scores", rows)
+            answers = load_and_answer(folder, device, compute, candidates, questions, run.params["metric"], run.resume)
+    if "answers" in run.output.keys():
+        run.write("answers", answers)
+    run.write("scores", mean_scores(answers))

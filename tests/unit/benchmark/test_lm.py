@@ -1,6 +1,7 @@
 """An exported network answers lm-eval as lm-eval's own Hugging Face model does."""
 
 import pytest
+import yaml
 from lm_eval import simple_evaluate
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
@@ -11,10 +12,13 @@ from conftest import tiny_model
 from llamanas.benchmark.accuracy import accuracy_row, measure_accuracy
 from llamanas.benchmark.lm import ExportedModel
 from llamanas.benchmark.session import Network
-from llamanas.data.tasks import load_tasks
+from llamanas.data.tasks import load_tasks, task_questions
 from llamanas.errors import LlamaNasError
 from llamanas.export.onnx import write_onnx
+from llamanas.models.decoder import load_decoder
 from llamanas.models.families import read_config, shape_of
+from llamanas.search.judge import answer_rows
+from llamanas.search.score import Scorer
 from tiny_experiment import write_task, write_tokenizer
 
 PAIRS = [
@@ -26,7 +30,7 @@ PAIRS = [
     ("It is " * 80, "low"),
     ("The pig is here and the rat is not there", " at all, or is it?"),
 ]
-REPORT = [f"tiny_sounds/test/{index}" for index in (40, 3, 17, 4, 5, 20)]
+REPORT = [{"item": f"tiny_sounds/test/{index}", "kind": "multiple_choice"} for index in (40, 3, 17, 4, 5, 20)]
 
 
 @pytest.fixture(scope="module", params=["llama", "mistral"])
@@ -80,20 +84,37 @@ def test_generated_texts_equal_lm_eval(models):
 
 
 def test_accuracy_equals_lm_eval(folder, models):
-    places = [int(item.split("/")[-1]) for item in REPORT]
+    places = [int(item["item"].split("/")[-1]) for item in REPORT]
     tasks = load_tasks("tiny_sounds", [folder / "tasks"])
     samples = {"tiny_sounds": sorted(places)}
     manager = TaskManager(include_defaults=False)
     results = simple_evaluate(models[1], tasks=tasks, samples=samples, bootstrap_iters=0, task_manager=manager)
     expected = {row["doc_id"]: bool(row["acc"]) for row in results["samples"]["tiny_sounds"]}
     tasks = load_tasks("tiny_sounds", [folder / "tasks"])
-    row = accuracy_row(folder / "model.onnx", folder, tasks, REPORT, "acc", 0.95)
-    assert row["correct"] == [expected[place] for place in places]
-    assert row["n"] == 6 and row["accuracy"] == sum(row["correct"]) / 6
+    row = accuracy_row(folder / "model.onnx", folder, tasks, REPORT, "acc", 0.95, 256)
+    assert row["credit"] == [expected[place] for place in places]
+    assert row["n"] == 6 and row["accuracy"] == sum(row["credit"]) / 6
     assert row["accuracy_ci_low"] <= row["accuracy"] <= row["accuracy_ci_high"]
+
+
+def test_credit_of_a_rolling_text_equals_the_super_networks(folder, models, tmp_path):
+    task = yaml.safe_load((folder / "tasks/tiny_sounds.yaml").read_text()) | {
+        "task": "tiny_rolling", "output_type": "loglikelihood_rolling", "doc_to_choice": None, "doc_to_text": "",
+        "doc_to_target": "{{question}}, and that is what we hear.", "metric_list": [{"metric": "word_perplexity"}],
+    }  # fmt: skip
+    files = {split: str(folder / "tasks" / file) for split, file in task["dataset_kwargs"]["data_files"].items()}
+    (tmp_path / "rolling.yaml").write_text(yaml.safe_dump(task | {"dataset_kwargs": {"data_files": files}}))
+    tasks = load_tasks("tiny_rolling", [tmp_path])
+    items = [i for i in task_questions(tasks, models[0].tokenizer, 16, None, 4) if i["split"] == "report"]
+    decoder = load_decoder(folder)
+    architecture = decoder.shape.full
+    values = Scorer(decoder, items).score([architecture], {})[architecture.id]
+    expected = [row["credit"] for row in answer_rows(architecture, items, values, "acc")]
+    row = accuracy_row(folder / "model.onnx", folder, tasks, items, "acc", 0.95, 16)
+    assert len(expected) == 4 and row["credit"] == expected
 
 
 def test_unknown_metric_is_named(folder):
     tasks = load_tasks("tiny_sounds", [folder / "tasks"])
     with pytest.raises(LlamaNasError, match="'f1'"):
-        measure_accuracy(folder / "model.onnx", folder, tasks, REPORT[:1], "f1")
+        measure_accuracy(folder / "model.onnx", folder, tasks, REPORT[:1], "f1", 256)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -9,7 +10,9 @@ from conftest import tiny_model
 from llamanas.data.tasks import load_tasks, task_questions
 from llamanas.errors import LlamaNasError
 from llamanas.models.decoder import load_decoder
-from llamanas.search.evaluate import answers, packed_batches
+from llamanas.search.judge import answer_rows
+from llamanas.search.lm import SubnetModel, related
+from llamanas.search.score import Scorer
 from tiny_experiment import write_task, write_tokenizer
 
 
@@ -38,26 +41,67 @@ def variant(home, folder, name: str, **changes):
     return folder
 
 
-@pytest.mark.parametrize("few_shot", [0, 2])
-def test_same_scores_as_lm_eval(home, tokenizer, few_shot):
+KINDS = {
+    "multiple_choice": {},
+    "loglikelihood": {
+        "output_type": "loglikelihood",
+        "doc_to_choice": None,
+        "doc_to_target": " {{['loud', 'soft', 'high', 'low'][answer]}} voice",
+        "metric_list": [{"metric": "perplexity"}, {"metric": "acc"}],
+    },
+    "loglikelihood_rolling": {
+        "output_type": "loglikelihood_rolling",
+        "doc_to_text": "",
+        "doc_to_choice": None,
+        "doc_to_target": "{{question}}. {{question}}! So it is, and {{question}}.",
+        "metric_list": [{"metric": "word_perplexity"}, {"metric": "byte_perplexity"}],
+    },
+}
+WINDOW = 24  # tokens: a rolling text has several windows
+
+
+def lm_eval_says(model, name: str, folder, few_shot: int):
+    """Samples and metrics of lm-eval's own evaluation."""
     from lm_eval import simple_evaluate
+
+    tasks = load_tasks(name, [folder], few_shot)
+    result = simple_evaluate(model, tasks=tasks, log_samples=True, bootstrap_iters=0)
+    return {sample["doc_id"]: sample for sample in result["samples"][name]}, result["results"][name]
+
+
+@pytest.mark.parametrize("few_shot", [0, 2])
+@pytest.mark.parametrize("kind", KINDS)
+def test_same_scores_as_lm_eval(home, tokenizer, tmp_path, kind, few_shot):
+    """lm-eval with transformers' model, lm-eval with our model, and our own scoring agree on every item."""
     from lm_eval.models.huggingface import HFLM
     from transformers import AutoModelForCausalLM
 
-    model = HFLM(AutoModelForCausalLM.from_pretrained(home / "base"), tokenizer=tokenizer, batch_size=4)
-    tasks = load_tasks("tiny_sounds", [home / "tasks"], few_shot)
-    result = simple_evaluate(model, tasks=tasks, log_samples=True, bootstrap_iters=0)
-    expected = {sample["doc_id"]: sample for sample in result["samples"]["tiny_sounds"]}
-
-    items = task_questions(load_tasks("tiny_sounds", [home / "tasks"], few_shot), tokenizer, 256, None, None)
-    items = [item for item in items if item["split"] == "report"]
+    folder, longest = variant(home, tmp_path, "tiny_kind", **KINDS[kind]), WINDOW if "rolling" in kind else 256
+    reference = AutoModelForCausalLM.from_pretrained(home / "base")
+    expected, metrics = lm_eval_says(
+        HFLM(reference, tokenizer=tokenizer, batch_size=4, max_length=longest), "tiny_kind", folder, few_shot
+    )
     decoder = load_decoder(home / "base")
-    rows = answers(decoder, decoder.shape.full, packed_batches(items, 512, "cpu"), items, "acc")
-    assert len(rows) == len(expected) == 48
-    for row in rows:
-        sample = expected[int(row["item"].split("/")[-1])]
-        assert row["loglikelihoods"] == pytest.approx([float(r[0][0]) for r in sample["resps"]], abs=1e-3)
-        assert row["correct"] == bool(sample["acc"])
+    own, own_metrics = lm_eval_says(SubnetModel(decoder, tokenizer, longest), "tiny_kind", folder, few_shot)
+
+    items = task_questions(load_tasks("tiny_kind", [folder], few_shot), tokenizer, longest, None, None)
+    items = [item for item in items if item["split"] == "report"]
+    values = Scorer(decoder, items).score([decoder.shape.full], {})[decoder.shape.full.id]
+    rows = answer_rows(decoder.shape.full, items, values, "acc")
+    assert len(rows) == len(expected) == len(own) == 48
+    for row, item in zip(rows, items, strict=True):
+        index = int(row["item"].split("/")[-1])
+        results = [[float(np.ravel(r[0])[0]) for r in samples[index]["resps"]] for samples in (expected, own)]
+        assert results[1] == pytest.approx(results[0], abs=1e-3)
+        scored = [sum(row["loglikelihoods"])] if "rolling" in kind else row["loglikelihoods"]
+        assert scored == pytest.approx(results[0], abs=1e-3)
+        if "rolling" in kind:
+            assert len(item["branches"]) > 1 and item["weight"] == expected[index]["word_perplexity"][1]
+        else:
+            assert row["credit"] == expected[index]["acc"] == own[index]["acc"]
+    for name, value in metrics.items():
+        if isinstance(value, float):
+            assert own_metrics[name] == pytest.approx(value, rel=1e-4), name
 
 
 def test_splits_are_the_tasks_own(home, tokenizer):
@@ -108,5 +152,12 @@ def test_generation_task_is_refused(home, tmp_path):
     folder = variant(
         home, tmp_path, "tiny_generation", output_type="generate_until", metric_list=[], doc_to_choice=None
     )
-    with pytest.raises(LlamaNasError, match="'generate_until'; supported are multiple_choice"):
+    with pytest.raises(LlamaNasError, match="'generate_until'; supported are multiple_choice, loglikelihood"):
         load_tasks("tiny_generation", [folder])
+
+
+def test_related_contexts_are_scored_together():
+    question, other = [1, 2, 3, 4], [1, 9, 9, 9, 9]
+    pairs = [(question, [5]), (question, [6, 7]), ([1, 2, 3, 8], [5]), (other, [5])]
+    assert related(pairs) == [pairs[:3], pairs[3:]]
+    assert [len(group) for group in related([pairs[0]] * 130)] == [64, 64, 2]

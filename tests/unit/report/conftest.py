@@ -87,7 +87,11 @@ def accuracy_row(task: str, pick: str, precision: str, architecture: str) -> dic
     correct = [i % 2 == 0 or (pick == "full" and i % 10 == 1) for i in range(N_REPORT)]
     accuracy = sum(correct) / N_REPORT
     row = exported(task, pick, precision, architecture) | {"metric": "acc", "accuracy": accuracy, "n": N_REPORT}
-    return row | {"accuracy_ci_low": accuracy - 0.05, "accuracy_ci_high": accuracy + 0.05, "correct": correct}
+    return row | {
+        "accuracy_ci_low": accuracy - 0.05,
+        "accuracy_ci_high": accuracy + 0.05,
+        "credit": list(map(float, correct)),
+    }
 
 
 def losses() -> list[dict]:

@@ -1,73 +1,76 @@
-"""Packed scoring of items against scoring every choice alone."""
+"""What is measured of candidates: judged as lm-eval does, kept as soon as it is there."""
 
+import numpy as np
 import pytest
-import torch
 
-from llamanas.architecture import Architecture
-from llamanas.data.tasks import branches
-from llamanas.models.decoder import Sequence, load_decoder
-from llamanas.search.evaluate import judge, load_and_score, loglikelihoods, packed_batches
+from items import SUBNETS, random_items
+from llamanas.models.decoder import load_decoder
+from llamanas.search.evaluate import KeptScores, load_and_answer
+from llamanas.search.judge import judge, mean_scores
 
-
-def random_items(seed: int) -> list[dict]:
-    """Items with shared and with differing contexts, one to five choices of one to four tokens."""
-    draw = torch.Generator().manual_seed(seed)
-
-    def tokens(low: int, high: int) -> list[int]:
-        length = int(torch.randint(low, high + 1, (), generator=draw))
-        return torch.randint(320, (length,), generator=draw).tolist()
-
-    items = []
-    for number in range(13):
-        context = tokens(1, 9)
-        contexts = [context + (tokens(0, 3) if number % 3 == 0 else []) for _ in range(1 + number % 5)]
-        pairs = [(each, tokens(1, 4)) for each in contexts]
-        if number % 6 == 0:  # as WinoGrande: the contexts differ from the first token on, the continuation is shared
-            pairs = [(tokens(1, 5), pairs[0][1]) for _ in pairs]
-        item = branches(pairs, 64) | {"item": f"t/{number}", "gold": [0], "lengths": [1] * len(pairs)}
-        items.append(item | {"pairs": pairs})
-    return items
+COMPUTE = {"dtype": "float32", "batch_tokens": 64, "shared_gb": 1}
 
 
-@torch.no_grad()
-def alone(decoder, architecture, context: list[int], choice: list[int]) -> float:
-    tokens = torch.tensor([context + choice])
-    logits = decoder(Sequence(tokens, torch.arange(tokens.shape[1])[None]), architecture)
-    logs = logits[0, len(context) - 1 : -1].log_softmax(-1)
-    return float(logs.gather(1, torch.tensor(choice)[:, None]).sum())
-
-
-ARCHITECTURES = [None, Architecture((True, False, True, False), (96, 32, 128, 0))]
-
-
-@pytest.mark.parametrize("architecture", ARCHITECTURES, ids=["full", "subnet"])
-@pytest.mark.parametrize("batch_tokens", [16, 4096])
-def test_packed_equals_every_choice_alone(family_folder, architecture, batch_tokens):
-    decoder, items = load_decoder(family_folder), random_items(1)
-    architecture = architecture or decoder.shape.full
-    measured = loglikelihoods(decoder, architecture, packed_batches(items, batch_tokens, "cpu"), items)
-    for item, values in zip(items, measured, strict=True):
-        expected = [alone(decoder, architecture, *pair) for pair in item["pairs"]]
-        assert values == pytest.approx(expected, abs=2e-4)
-
-
-def test_prefix_is_shared_and_long_prompts_lose_their_beginning():
-    item = branches([([1, 2, 3], [7]), ([1, 2, 4], [8, 9])], 100)
-    assert item == {"prefix": [1, 2], "branches": [[3, 7], [4, 8, 9]], "scored": [1, 2]}
-    assert branches([([1, 2, 3, 4], [7])], 2)["prefix"] == [3, 4]
+def multiple_choice(**changes) -> dict:
+    return {"kind": "multiple_choice", "lengths": [1, 10], "gold": [1], "scored": [1, 5], "weight": 1.0} | changes
 
 
 def test_metric_decides_the_choice():
-    item = {"lengths": [1, 10], "gold": [1]}
-    assert judge(item, [-2.0, -3.0], "acc")[:2] == (0, False)
-    assert judge(item, [-2.0, -3.0], "acc_norm")[:2] == (1, True)
-    assert judge(item, [-2.0, -3.0], "acc")[2] == pytest.approx(-1.3132617)
+    values = np.array([[-2.0, -3.0]])
+    assert judge(multiple_choice(), values, "acc") == {
+        "chosen": 0,
+        "credit": 0.0,
+        "score": pytest.approx(-1.3132617),
+    }
+    assert judge(multiple_choice(), values, "acc_norm")["chosen"] == 1
+    assert judge(multiple_choice(), values, "acc_norm")["credit"] == 1.0
 
 
-def test_finished_candidates_are_not_measured_again(family_folder, tmp_path, monkeypatch):
+def test_several_right_choices_are_all_right():
+    assert judge(multiple_choice(gold=[0, 1]), np.array([[-2.0, -3.0]]), "acc")["score"] == pytest.approx(0)
+
+
+@pytest.mark.parametrize(("hits", "credit"), [(3, 1.0), (2, 0.0)])
+def test_an_answer_without_choices_is_right_if_every_token_is_the_likeliest(hits, credit):
+    item = {"kind": "loglikelihood", "scored": [3], "weight": 1.0}
+    assert judge(item, np.array([[-4.0], [hits]]), "acc") == {"chosen": 0, "credit": credit, "score": -4.0}
+
+
+def test_a_rolling_text_counts_tokens_and_words():
+    item = {"kind": "loglikelihood_rolling", "scored": [30, 10], "weight": 16.0}
+    assert judge(item, np.array([[-60.0, -20.0], [8, 2]]), "acc") == {"chosen": 0, "credit": 0.25, "score": -5.0}
+
+
+def test_the_score_of_a_rolling_task_is_that_of_all_words():
+    answers = [
+        {"architecture": "a", "score": -2.0, "credit": 0.5, "weight": 30.0},
+        {"architecture": "a", "score": -4.0, "credit": 0.3, "weight": 10.0},
+    ]
+    expected = {"architecture": "a", "search_score": -2.5, "search_accuracy": 0.4, "n_search": 2}
+    assert mean_scores(answers) == [expected]
+
+
+def test_finished_candidates_are_on_disk_and_not_measured_again(family_folder, tmp_path, monkeypatch):
     items, shape = random_items(2), load_decoder(family_folder).shape
-    candidates = [a.row(shape, 4) for a in (shape.full, ARCHITECTURES[1])]
-    compute = {"dtype": "float32", "batch_tokens": 64}
-    first = load_and_score(family_folder, "cpu", compute, candidates, items, "acc", tmp_path / "resume")
-    monkeypatch.setattr("llamanas.search.evaluate.answers", lambda *_: pytest.fail("measured twice"))
-    assert load_and_score(family_folder, "cpu", compute, candidates, items, "acc", tmp_path / "resume") == first
+    candidates = [a.row(shape, 4) for a in (shape.full, *SUBNETS)]
+    arguments = family_folder, "cpu", COMPUTE, candidates, items, "acc", tmp_path / "resume"
+    seen = []
+    put = KeptScores.__setitem__
+
+    def interrupted(self, key, value):
+        put(self, key, value)
+        seen.append(key)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(KeptScores, "__setitem__", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            load_and_answer(*arguments)
+    assert sorted(KeptScores(tmp_path / "resume")) == sorted(seen)
+    with monkeypatch.context() as patch:
+        patch.setattr(KeptScores, "__setitem__", lambda self, key, value: (seen.append(key), put(self, key, value)))
+        resumed = load_and_answer(*arguments)
+    assert len(seen) == len(set(seen)) == len(candidates)
+    assert resumed == load_and_answer(*arguments[:-1], tmp_path / "anew")
+    assert [row["architecture"] for row in resumed[:: len(items)]] == [row["architecture"] for row in candidates]

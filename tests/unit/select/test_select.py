@@ -105,7 +105,16 @@ def test_bad_rules_and_archives_are_refused():
 
 def answers_of(correct: dict[str, list[int]]) -> list[dict]:
     return [
-        {"architecture": name, "item": f"item {index}", "chosen": 0, "correct": bool(value), "loglikelihoods": [0.0]}
+        {
+            "architecture": name,
+            "item": f"item {index}",
+            "chosen": 0,
+            "gold": [0],
+            "credit": float(value),
+            "score": 0.0,
+            "weight": 1.0,
+            "loglikelihoods": [0.0],
+        }
         for name, values in correct.items()
         for index, value in enumerate(values)
     ]

@@ -6,49 +6,29 @@ from typing import Any
 
 import numpy as np
 from lm_eval.api.instance import Instance
-from lm_eval.api.model import TemplateLM
-from lm_eval.models.utils import has_bos_prefix
-from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from llamanas.benchmark.session import Network
+from llamanas.lm import Scored, TokenizedModel
 from llamanas.progress import progress
 
 ROWS = 64  # continuations computed at once
 TOKENS = 4096  # positions computed at once, padding counted
 
-Scored = tuple[float, bool]
 Contexts = dict[tuple[int, ...], list[int]]
 
 
-class ExportedModel(TemplateLM):
-    """An ONNX network for lm-eval; prompts are tokenized as lm-eval's own Hugging Face models do it.
-
-    Prompts longer than ``max_length`` tokens lose their beginning.
-    """
+class ExportedModel(TokenizedModel):
+    """An ONNX network for lm-eval."""
 
     def __init__(self, network: Network, tokenizer: Any, max_length: int) -> None:
-        super().__init__()
-        self.network, self.tokenizer, self.max_length = network, tokenizer, max_length
-
-    @property
-    def eot_token_id(self) -> int:
-        return self.tokenizer.eos_token_id
-
-    @property
-    def prefix_token_id(self) -> int:
-        start = self.tokenizer.bos_token_id
-        return self.eot_token_id if start is None else start
-
-    def tok_encode(self, string: str, add_special_tokens: bool | None = None, **kwargs: Any) -> list[int]:
-        if add_special_tokens is None and has_bos_prefix(string, self.tokenizer.decode(self.prefix_token_id)):
-            add_special_tokens = False
-        options = {} if add_special_tokens is None else {"add_special_tokens": add_special_tokens}
-        return self.tokenizer.encode(string, **options)
+        super().__init__(tokenizer, max_length)
+        self.network = network
 
     def _loglikelihood_tokens(self, requests: list, **kwargs: Any) -> list[Scored]:
         """Sum of the log-probabilities of each continuation, and whether each of its tokens is the most likely one.
 
-        A context that several continuations share is computed once, and logits only where they are used.
+        A context that several continuations share is computed once, and logits only where they are used. Most of a
+        rolling text is continuation, so that it runs as a whole.
         """
         continuations = [continuation for _, _, continuation in requests]
         contexts: Contexts = defaultdict(list)
@@ -56,9 +36,20 @@ class ExportedModel(TemplateLM):
             whole = [*context, *continuation][-self.max_length - 1 :]
             contexts[tuple(whole[: -len(continuation)])].append(index)
         scores: dict[int, Scored] = {}
+        for context, indices in list(contexts.items()):
+            if len(indices) == 1 and len(continuations[indices[0]]) > len(context):
+                del contexts[context]
+                scores[indices[0]] = self._score_whole(context, continuations[indices[0]])
         for batch in progress(_batches(contexts), "score", unit="group"):
             scores |= self._score(batch, continuations)
         return [scores[index] for index in range(len(requests))]
+
+    def _score_whole(self, context: tuple[int, ...], continuation: list[int]) -> Scored:
+        """Score of one continuation in one run."""
+        tokens = np.array([[*context, *continuation[:-1]]])
+        logits, _ = self.network.run(tokens, keep=len(continuation))
+        chosen = _log_softmax(logits[0])[np.arange(len(continuation)), continuation]
+        return float(chosen.sum()), bool((logits[0].argmax(-1) == continuation).all())
 
     def _score(self, batch: Contexts, continuations: list[list[int]]) -> dict[int, Scored]:
         """Scores of the continuations of a batch: the contexts first, then the continuations token by token."""
@@ -90,16 +81,6 @@ class ExportedModel(TemplateLM):
             following = np.array([[continuations[index][step - 1]] for index in owners])
             logits, cache = self.network.run(following, cache)
             logits, rows = logits[:, 0], list(range(len(owners)))
-
-    def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> list[float]:
-        """Log-probability of each whole text, in windows of ``max_length`` tokens."""
-        totals = []
-        for request in requests:
-            tokens = self.tok_encode(request.args[0])
-            windows = get_rolling_token_windows(tokens, self.prefix_token_id, self.max_length, context_len=1)
-            scored = self._loglikelihood_tokens([(None, *make_disjoint_window(window)) for window in windows])
-            totals.append(sum(score for score, _ in scored))
-        return totals
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """The most likely continuation of each text, up to one of its stop strings."""

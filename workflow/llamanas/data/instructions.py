@@ -25,7 +25,7 @@ def instruction_rows(
         *((name, hub_examples(name)) for name in hub),
     ]:
         rows += [alpaca_tokens(source, example, tokenizer, settings["template"]) for example in examples]
-    rows += [train_example(item) for item in items if item["split"] == "train"]
+    rows += [example for item in items if item["split"] == "train" for example in train_examples(item)]
     kept = [row for row in rows if row["answer"] and len(row["prompt"]) + len(row["answer"]) <= settings["max_tokens"]]
     print(f"{len(kept)} of {len(rows)} examples have at most {settings['max_tokens']} tokens")
     if not kept:
@@ -84,12 +84,13 @@ def alpaca_tokens(source: str, example: dict, tokenizer: Any, template: str) -> 
     return {"source": source, "prompt": tokens, "answer": [*whole[len(tokens) :], tokenizer.eos_token_id]}
 
 
-def train_example(item: dict) -> dict:
-    """The gold choice of an item as an example: what the task scores is what is trained."""
-    gold = item["gold"][0]
-    branch, scored = item["branches"][gold], item["scored"][gold]
-    return {
-        "source": item["item"].split("/")[0],
-        "prompt": item["prefix"] + branch[: len(branch) - scored],
-        "answer": branch[len(branch) - scored :],
-    }
+def train_examples(item: dict) -> list[dict]:
+    """An item's gold choice, or all windows of a rolling text, as examples: what the task scores is trained."""
+    source = item["item"].split("/")[0]
+    rolling = item["kind"] == "loglikelihood_rolling"
+    chosen = range(len(item["branches"])) if rolling else item["gold"][:1]
+    examples = []
+    for choice in chosen:
+        branch, context = item["branches"][choice], len(item["branches"][choice]) - item["scored"][choice]
+        examples.append({"source": source, "prompt": item["prefix"] + branch[:context], "answer": branch[context:]})
+    return examples

@@ -9,6 +9,7 @@ from typing import Any
 from llamanas.errors import LlamaNasError
 from llamanas.randomness import shuffled_by_hash
 
+KINDS = ("multiple_choice", "loglikelihood", "loglikelihood_rolling")  # lm-eval's output types that need no generation
 FEWSHOT_SEED = 1234  # lm-eval's own default, so that prompts equal those of its command line
 
 
@@ -19,7 +20,7 @@ def load_tasks(name: str, folders: list[Path], few_shot: int | None = None) -> l
     files start at its folder.
 
     Raises:
-        LlamaNasError: no such task, its data are missing, or it is not multiple-choice.
+        LlamaNasError: no such task, its data are missing, or it asks for generated text.
     """
     from lm_eval.tasks import TaskManager
 
@@ -40,10 +41,8 @@ def load_tasks(name: str, folders: list[Path], few_shot: int | None = None) -> l
     except Exception as error:  # datasets raises many kinds for a missing or broken file
         raise LlamaNasError(f"the data of task {name!r} cannot be loaded: {str(error).splitlines()[0]}") from error
     for task in tasks:
-        if task.OUTPUT_TYPE != "multiple_choice":
-            raise LlamaNasError(
-                f"task {task.task_name!r} is {task.OUTPUT_TYPE!r}; supported are multiple_choice tasks."
-            )
+        if task.OUTPUT_TYPE not in KINDS:
+            raise LlamaNasError(f"task {task.task_name!r} is {task.OUTPUT_TYPE!r}; supported are {', '.join(KINDS)}.")
         if few_shot is not None or task.get_config("num_fewshot") is None:
             task.set_config(key="num_fewshot", value=few_shot or 0)
     return tasks
@@ -104,18 +103,40 @@ def _render(task: Any, source: str, tokenizer: Any, max_tokens: int) -> Iterable
     for request in task.instances:
         requests.setdefault(request.doc_id, []).append(request)
     for index, of_item in requests.items():
-        document = documents[index]
-        choices = task.doc_to_choice(document)
-        pairs = [request.args for request in of_item[: len(choices)]]  # further ones belong to acc_mutual_info
-        yield {
-            "item": f"{task.task_name}/{source}/{index}",
-            "source_split": source,
-            **branches([encode_pair(tokenizer, context, choice) for context, choice in pairs], max_tokens),
-            "lengths": [len(choice) for choice in choices],
-            "gold": _gold(task, document, choices),
-            "context_text": pairs[0][0],
-            "choice_texts": list(choices),
-        }
+        text, parts = _parts(task, documents[index], [request.args for request in of_item], tokenizer, max_tokens)
+        row = {"item": f"{task.task_name}/{source}/{index}", "source_split": source, "kind": task.OUTPUT_TYPE}
+        yield row | {"weight": 1.0, "gold": [0], "context_text": text} | parts
+
+
+def _parts(task: Any, document: dict, arguments: list[tuple], tokenizer: Any, max_tokens: int) -> tuple[str, dict]:
+    """The text that an item begins with, and the columns that hold what is scored."""
+    if task.OUTPUT_TYPE == "loglikelihood_rolling":
+        (text,) = arguments[0]
+        return text, _windows(task, document, text, tokenizer, max_tokens)
+    if task.OUTPUT_TYPE == "multiple_choice":
+        choices = list(task.doc_to_choice(document))
+        arguments = arguments[: len(choices)]  # further ones belong to acc_mutual_info
+        about = {"gold": _gold(task, document, choices)}
+    else:
+        choices, about = [arguments[0][1]], {}
+    pairs = [encode_pair(tokenizer, context, choice) for context, choice, *_ in arguments]
+    texts = {"lengths": [len(choice) for choice in choices], "choice_texts": choices}
+    return arguments[0][0], about | texts | branches(pairs, max_tokens)
+
+
+def _windows(task: Any, document: dict, text: str, tokenizer: Any, max_tokens: int) -> dict:
+    """A whole text in windows of at most ``max_tokens`` tokens, each token predicted once, divided as lm-eval does."""
+    from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
+
+    tokens = tokenizer.encode(text)
+    start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+    windows = [make_disjoint_window(w) for w in get_rolling_token_windows(tokens, start, max_tokens, 1)]
+    metrics = task.process_results(document, [0.0])
+    weight = next((metrics[name][1] for name in ("word_perplexity", "byte_perplexity") if name in metrics), 1)
+    branches = [[*context, *continuation] for context, continuation in windows]
+    scored = [len(continuation) for _, continuation in windows]
+    about = {"weight": float(weight), "lengths": scored, "choice_texts": []}
+    return about | {"prefix": [], "branches": branches, "scored": scored}
 
 
 def _gold(task: Any, document: dict, choices: list[str]) -> list[int]:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from llamanas.architecture import Architecture, ModelShape
 from llamanas.errors import LlamaNasError
 from llamanas.models.families import shape_of
+from llamanas.models.linear import Linear, linear
 
 
 class Sequence(NamedTuple):
@@ -30,18 +31,18 @@ class Sequence(NamedTuple):
     visible: Tensor | None = None
 
 
-def elastic_linear(linear: Any, x: Tensor, rows: int | None = None, columns: int | None = None) -> Tensor:
+def elastic_linear(layer: Any, x: Tensor, rows: int | None = None, columns: int | None = None) -> Tensor:
     """``x`` [..., columns] through the first ``rows`` outputs and ``columns`` inputs of a linear layer.
 
     A layer wrapped by peft's LoRA is sliced together with its adapter, so that all sub-networks share one adapter.
     """
-    base = linear.get_base_layer() if hasattr(linear, "get_base_layer") else linear
+    base = layer.get_base_layer() if hasattr(layer, "get_base_layer") else layer
     bias = base.bias if base.bias is None else base.bias[:rows]
-    y = F.linear(x, base.weight[:rows, :columns], bias)
-    if base is not linear and not linear.merged:
-        for name in linear.active_adapters:
-            low_rank = F.linear(x, linear.lora_A[name].weight[:, :columns])
-            y = y + F.linear(low_rank, linear.lora_B[name].weight[:rows]) * linear.scaling[name]
+    y = linear(x, base.weight[:rows, :columns], bias)
+    if base is not layer and not layer.merged:
+        for name in layer.active_adapters:
+            low_rank = linear(x, layer.lora_A[name].weight[:, :columns])
+            y = y + linear(low_rank, layer.lora_B[name].weight[:rows]) * layer.scaling[name]
     return y
 
 
@@ -65,10 +66,10 @@ class Attention(nn.Module):
     def __init__(self, shape: ModelShape, epsilon: float) -> None:
         super().__init__()
         self.shape = shape
-        self.q_proj = nn.Linear(shape.hidden_size, shape.query_size, bias=shape.attention_bias)
-        self.k_proj = nn.Linear(shape.hidden_size, shape.kv_size, bias=shape.attention_bias)
-        self.v_proj = nn.Linear(shape.hidden_size, shape.kv_size, bias=shape.attention_bias)
-        self.o_proj = nn.Linear(shape.query_size, shape.hidden_size, bias=shape.output_bias)
+        self.q_proj = Linear(shape.hidden_size, shape.query_size, bias=shape.attention_bias)
+        self.k_proj = Linear(shape.hidden_size, shape.kv_size, bias=shape.attention_bias)
+        self.v_proj = Linear(shape.hidden_size, shape.kv_size, bias=shape.attention_bias)
+        self.o_proj = Linear(shape.query_size, shape.hidden_size, bias=shape.output_bias)
         if shape.query_key_norm:
             self.q_norm = RMSNorm(shape.head_size, epsilon)
             self.k_norm = RMSNorm(shape.head_size, epsilon)
@@ -91,9 +92,9 @@ class GatedMLP(nn.Module):
 
     def __init__(self, shape: ModelShape) -> None:
         super().__init__()
-        self.gate_proj = nn.Linear(shape.hidden_size, shape.intermediate_size, bias=shape.mlp_bias)
-        self.up_proj = nn.Linear(shape.hidden_size, shape.intermediate_size, bias=shape.mlp_bias)
-        self.down_proj = nn.Linear(shape.intermediate_size, shape.hidden_size, bias=shape.mlp_bias)
+        self.gate_proj = Linear(shape.hidden_size, shape.intermediate_size, bias=shape.mlp_bias)
+        self.up_proj = Linear(shape.hidden_size, shape.intermediate_size, bias=shape.mlp_bias)
+        self.down_proj = Linear(shape.intermediate_size, shape.hidden_size, bias=shape.mlp_bias)
 
     def channels(self, x: Tensor, width: int) -> Tensor:
         """Activations [..., width] of the intermediate channels."""
@@ -113,13 +114,19 @@ class Layer(nn.Module):
         self.post_attention_layernorm = RMSNorm(shape.hidden_size, epsilon)
         self.mlp = GatedMLP(shape)
 
+    def step(self, x: Tensor, rotation: tuple[Tensor, Tensor], visible: Tensor | None, width: int | None) -> Tensor:
+        """``x`` after one sub-layer: the attention (width None), or the MLP of this width."""
+        if width is None:
+            return x + self.self_attn(self.input_layernorm(x), rotation, visible)
+        return x + self.mlp(self.post_attention_layernorm(x), width)
+
     def forward(
         self, x: Tensor, rotation: tuple[Tensor, Tensor], visible: Tensor | None, attention: bool, width: int
     ) -> Tensor:
         if attention:
-            x = x + self.self_attn(self.input_layernorm(x), rotation, visible)
+            x = self.step(x, rotation, visible, None)
         if width:
-            x = x + self.mlp(self.post_attention_layernorm(x), width)
+            x = self.step(x, rotation, visible, width)
         return x
 
 
@@ -142,7 +149,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.config, self.shape = config, shape_of(config)
         self.model = Trunk(self.shape, config.get("rms_norm_eps", 1e-6))
-        self.lm_head = nn.Linear(self.shape.hidden_size, self.shape.vocabulary_size, bias=False)
+        self.lm_head = Linear(self.shape.hidden_size, self.shape.vocabulary_size, bias=False)
         if self.shape.tied_head:
             self.lm_head.weight = self.model.embed_tokens.weight
         with torch.device("cpu"):  # real numbers even while the weights are built without data

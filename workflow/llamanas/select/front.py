@@ -51,14 +51,14 @@ def report_rows(
         LlamaNasError: an architecture was not answered on the items of the full network, or was twice, or there are
             no answers of the full network.
     """
-    correct = _by_architecture(answers)
-    reference = correct.get(full, {})
+    credit = _by_architecture(answers)
+    reference = credit.get(full, {})
     full_columns = {
         f"full_{name}": value for name, value in _accuracy(reference, confidence).items() if name != "n_report"
     }
     reported = []
     for row in rows:
-        mine = correct.get(row["architecture"], {})
+        mine = credit.get(row["architecture"], {})
         if mine.keys() != reference.keys():
             raise LlamaNasError(
                 f"architecture {row['architecture']} was answered on {len(mine)} items of the report split, which are "
@@ -77,20 +77,20 @@ def report_rows(
     return reported
 
 
-def _by_architecture(answers: list[dict]) -> dict[str, dict[str, bool]]:
-    correct: dict[str, dict[str, bool]] = defaultdict(dict)
+def _by_architecture(answers: list[dict]) -> dict[str, dict[str, float]]:
+    credit: dict[str, dict[str, float]] = defaultdict(dict)
     for answer in answers:
-        correct[answer["architecture"]][answer["item"]] = answer["correct"]
-    if sum(map(len, correct.values())) < len(answers):
+        credit[answer["architecture"]][answer["item"]] = answer["credit"]
+    if sum(map(len, credit.values())) < len(answers):
         raise LlamaNasError("the table of answers has an item of an architecture twice. Delete it and run again.")
-    return dict(correct)
+    return dict(credit)
 
 
-def _accuracy(correct: dict[str, bool], confidence: float) -> dict:
-    low, high = wilson_interval(sum(correct.values()), len(correct), confidence)
+def _accuracy(credit: dict[str, float], confidence: float) -> dict:
+    low, high = wilson_interval(sum(credit.values()), len(credit), confidence)
     return {
-        "report_accuracy": sum(correct.values()) / len(correct),
+        "report_accuracy": sum(credit.values()) / len(credit),
         "report_ci_low": low,
         "report_ci_high": high,
-        "n_report": len(correct),
+        "n_report": len(credit),
     }

@@ -8,8 +8,10 @@ import numpy as np
 from llamanas.errors import LlamaNasError
 
 
-def wilson_interval(successes: int, n: int, confidence: float) -> tuple[float, float]:
+def wilson_interval(successes: float, n: int, confidence: float) -> tuple[float, float]:
     """Wilson's score interval of a proportion (Wilson 1927), which holds near 0 and 1 and for few items as well.
+
+    Of items that earn a share of a success it is wider than need be, since none vary more than those of 0 and 1.
 
     Raises:
         LlamaNasError: there are no items.
@@ -24,29 +26,30 @@ def wilson_interval(successes: int, n: int, confidence: float) -> tuple[float, f
 
 
 def paired_difference(
-    correct: Sequence[bool],
-    reference: Sequence[bool],
+    credit: Sequence[float],
+    reference: Sequence[float],
     confidence: float,
     resamples: int,
     generator: np.random.Generator,
 ) -> tuple[float, float, float]:
     """Accuracy minus the reference's on the same items, with its paired percentile bootstrap interval (low, high).
 
-    An item contributes -1, 0 or 1, so drawing n items with replacement is one multinomial draw of these three counts.
+    Drawing n items with replacement is one multinomial draw of how often each difference occurs: of right and wrong
+    answers there are but three, -1, 0 and 1.
 
     Raises:
         LlamaNasError: the two do not have the same number of items, or have none.
     """
-    if len(correct) != len(reference) or not len(correct):
+    if len(credit) != len(reference) or not len(credit):
         raise LlamaNasError(
-            f"a paired difference needs the same items on both sides, but there are {len(correct)} and {len(reference)}"
+            f"a paired difference needs the same items on both sides, but there are {len(credit)} and {len(reference)}"
         )
-    differences = np.subtract(correct, reference, dtype=np.int64)
+    differences = np.subtract(credit, reference, dtype=float)
     n = len(differences)
-    shares = [float(np.mean(differences == value)) for value in (-1, 0, 1)]
-    counts = generator.multinomial(n, shares, size=resamples)
+    values, counts = np.unique(differences, return_counts=True)
+    drawn = generator.multinomial(n, counts / n, size=resamples)
     tail = (1 - confidence) / 2
-    low, high = np.quantile((counts[:, 2] - counts[:, 0]) / n, [tail, 1 - tail])
+    low, high = np.quantile(drawn @ values / n, [tail, 1 - tail])
     return float(differences.mean()), float(low), float(high)
 
 

@@ -1,0 +1,305 @@
+"""Candidate evaluation against lm-eval's own `hf` model: the same answers, and how much faster.
+
+    python benchmarks/evaluation.py [--tasks DIR_OR_NAMES] [--items N] [--device cpu|cuda] [--dtype float32|bfloat16]
+
+prints a JSON line per case, task and network. The super-network is that of a finished run (--run, default the working
+directory); where there is none, the default base model is fetched and ranked on the tasks' training items. --tasks
+takes names (arc_easy,piqa), a folder of lm-eval YAML files, or a folder of Parquet files named after lm-eval's tasks,
+which are read instead of the hub's data.
+
+Cases:
+
+* `single`: a network by itself, the baseline being lm-eval with the extracted Hugging Face folder, at the fastest of a
+  few batch sizes. Both start from loaded weights and end with every item judged; the baseline tokenizes every time, as
+  it must, the items of the workflow were tokenized once for all candidates (the row `prepare` says what that took).
+* `population`: 50 candidates that LINAS proposes after a measured generation of 50, against the same candidates one by
+  one. `sub_layers` and `sub_layers_alone` are the sub-layers that were computed with and without sharing.
+* `items`, `depth`, `candidates`: seconds per candidate against their number.
+* `limit`: measured time against the arithmetic limit.
+"""
+
+import argparse
+import json
+import platform
+import sys
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "workflow"))
+
+from llamanas import settings  # noqa: E402
+from llamanas.architecture import Architecture  # noqa: E402
+from llamanas.artifacts import read_table  # noqa: E402
+from llamanas.benchmark.speed import processor  # noqa: E402
+from llamanas.data.instructions import train_examples  # noqa: E402
+from llamanas.data.packing import epochs, pack  # noqa: E402
+from llamanas.data.tasks import load_tasks, task_questions  # noqa: E402
+from llamanas.export.huggingface import write_folder  # noqa: E402
+from llamanas.models.decoder import Decoder, load_decoder  # noqa: E402
+from llamanas.models.fetch import fetch_model  # noqa: E402
+from llamanas.search.batches import batches, packed_rows  # noqa: E402
+from llamanas.search.judge import answer_rows, mean_scores  # noqa: E402
+from llamanas.search.propose import propose  # noqa: E402
+from llamanas.search.score import Scorer  # noqa: E402
+from llamanas.search.trie import build_trie  # noqa: E402
+from llamanas.supernet.build import copy_companions, write_weights  # noqa: E402
+from llamanas.supernet.importance import channel_rows, sensitivity_rows  # noqa: E402
+from llamanas.supernet.order import channel_orders, order_channels  # noqa: E402
+from llamanas.supernet.space import SearchSpace, search_space  # noqa: E402
+
+SEED = 2405
+POPULATION = 50
+PEAK = {"NVIDIA H200": 790e12}  # measured bf16 matrix rate in FLOP/s, of an 8192-cubed product
+BATCH_SIZES = {"cpu": (1, 8, 32), "cuda": (64, 256, 512)}
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tasks", default="mini_commonsense,mini_language,mini_truthful")
+    parser.add_argument("--items", type=int, help="items of each task's report split; default all")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--run", type=Path, default=Path.cwd(), help="directory of a finished run")
+    parser.add_argument("--subnets", type=int, default=5, help="random sub-networks beside the full network")
+    parser.add_argument("--cases", default="single,population,items,depth,candidates,limit")
+    return parser.parse_args()
+
+
+def found_tasks(given: str, work: Path) -> tuple[list[str], list[Path]]:
+    """Names of the tasks, and the folders that their YAML files are in."""
+    folder = Path(given)
+    if not folder.is_dir():
+        return given.split(","), [ROOT / "config/tasks"]
+    if names := [yaml.safe_load(path.read_text())["task"] for path in sorted(folder.glob("*.yaml"))]:
+        return names, [folder]
+    from lm_eval.tasks import TaskManager
+
+    index = TaskManager().task_index
+    files = {path.stem: path.resolve() for path in sorted(folder.glob("*.parquet")) if path.stem in index}
+    for name, path in files.items():
+        local: dict[str, Any] = {"include": str(index[name].yaml_path), "task": name, "dataset_path": "parquet"}
+        local |= {"dataset_name": None, "training_split": None, "validation_split": None, "test_split": "test"}
+        local["dataset_kwargs"] = {"data_files": {"test": str(path)}}
+        (work / f"{name}.yaml").write_text(yaml.safe_dump(local))
+    return list(files), [work]
+
+
+def super_network(run: Path, work: Path, config: dict, device: str) -> tuple[Path, list[dict]]:
+    """Folder and importance of a finished run's super-network, else of the default base model."""
+    if (run / "results/supernet/importance.parquet").exists():
+        folder = run / "results/supernet"
+        return folder, read_table(folder / "importance.parquet", "importance").to_pylist()
+    from transformers import AutoTokenizer
+
+    fetch_model(config["model"]["source"], work / "model", Path(config["downloads"]), "float32")
+    tokenizer = AutoTokenizer.from_pretrained(work / "model")
+    tasks = load_tasks("mini_language", [ROOT / "config/tasks"])
+    items = [item for item in task_questions(tasks, tokenizer, 2048, None, None) if item["split"] == "train"]
+    examples = next(epochs([example for item in items for example in train_examples(item)], 768, SEED))
+    decoder = load_decoder(work / "model", device)
+    batch = pack(examples, 768, device)
+    order_channels(decoder, channel_orders(channel_rows(decoder, batch), [decoder.shape.intermediate_size]))
+    importance = sensitivity_rows(decoder, batch, sorted({0, *config["space"]["intermediate_sizes"]}))
+    write_weights(decoder, work / "supernet/model.safetensors")
+    copy_companions(work / "model", work / "supernet")
+    return work / "supernet", importance
+
+
+def timed(function: Callable[[], Any], repeats: int = 1) -> tuple[float, Any]:
+    """Least seconds of some runs, and the last result."""
+    times = []
+    for _ in range(repeats):
+        start = perf_counter()
+        result = function()
+        times.append(perf_counter() - start)
+    return min(times), result
+
+
+def population(space: SearchSpace, decoder: Decoder, items: list[dict], importance: list[dict]) -> list[Architecture]:
+    """The candidates of generation 1, after measuring a generation 0 of as many."""
+    search = settings.complete({})["search"] | {"population": POPULATION}
+    rows = propose(space, decoder.shape, [], importance, search, 0, SEED, 4)
+    first = [Architecture.from_row(row) for row in rows]
+    values = Scorer(decoder, items).score(first, {})
+    answers = [row for a in first for row in answer_rows(a, items, values[a.id], "acc")]
+    scores = {row["architecture"]: row for row in mean_scores(answers)}
+    archive = [row | scores[row["architecture"]] for row in rows]
+    return [
+        Architecture.from_row(row) for row in propose(space, decoder.shape, archive, importance, search, 1, SEED, 4)
+    ]
+
+
+class Benchmark:
+    """The cases of one task."""
+
+    def __init__(self, options: argparse.Namespace, task: str, folders: list[Path], folder: Path) -> None:
+        from transformers import AutoTokenizer
+
+        self.options, self.task, self.folder = options, task, folder
+        self.decoder = load_decoder(folder, options.device, options.dtype)
+        self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        self.tasks = load_tasks(task, folders)
+        name = torch.cuda.get_device_name() if options.device == "cuda" else processor()
+        threads = "" if options.device == "cuda" else f", {torch.get_num_threads()} threads"
+        self.hardware = f"{name}{threads}, {options.dtype}, torch {torch.__version__}, {platform.system()}"
+        self.peak = PEAK.get(name)
+        seconds, items = timed(lambda: task_questions(self.tasks, self.tokenizer, 2048, None, options.items))
+        self.items = [item for item in items if item["split"] == "report"]
+        self.show(case="prepare", seconds=seconds)
+
+    def show(self, **columns: Any) -> None:
+        about = {"task": self.task, "items": len(self.items), "hardware": self.hardware}
+        rounded = {k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in columns.items()}
+        print(json.dumps(rounded | about), flush=True)
+
+    def ours(self, architectures: list[Architecture], items: list[dict] | None = None) -> list[list[dict]]:
+        """Answers of sub-networks, measured as in the workflow."""
+        items = items or self.items
+        values = Scorer(self.decoder, items).score(architectures, {})
+        return [answer_rows(a, items, values[a.id], "acc") for a in architectures]
+
+    def reference(self, folder: Path, batch_sizes: Iterable[int]) -> tuple[float, int, dict[str, dict]]:
+        """Seconds, batch size and samples of lm-eval with an extracted folder, at the fastest batch size."""
+        from lm_eval import simple_evaluate
+        from lm_eval.models.huggingface import HFLM
+        from lm_eval.tasks import TaskManager
+
+        places: dict[str, list[int]] = {}
+        for item in self.items:
+            name, _, index = item["item"].rsplit("/", 2)
+            places.setdefault(name, []).append(int(index))
+        samples = {name: sorted(indices) for name, indices in places.items()}
+        found = []
+        for size in batch_sizes:
+            model = HFLM(
+                str(folder), dtype=self.options.dtype, device=self.options.device, batch_size=size, max_length=2048,
+                trust_remote_code=True,
+            )  # fmt: skip
+            spent = 0.0
+            scored = model.loglikelihood
+
+            def loglikelihood(requests: list, scored: Callable = scored, **kwargs: Any) -> list:
+                nonlocal spent
+                seconds, answers = timed(lambda: scored(requests, disable_tqdm=True))
+                spent += seconds
+                return answers
+
+            model.loglikelihood = loglikelihood
+            manager = TaskManager(include_defaults=False)
+            result = simple_evaluate(model, tasks=self.tasks, samples=samples, bootstrap_iters=0, task_manager=manager)
+            rows = {f"{name}/{row['doc_id']}": row for name, rows in result["samples"].items() for row in rows}
+            found.append((spent, size, rows))
+        return min(found, key=lambda each: each[0])
+
+    def single(self, space: SearchSpace) -> None:
+        draw = np.random.default_rng(SEED)
+        networks = [space.full, *(space.random(draw) for _ in range(self.options.subnets))]
+        sizes: tuple[int, ...] = BATCH_SIZES[self.options.device]
+        self.ours(networks[:1])  # warm up
+        for number, architecture in enumerate(networks):
+            with tempfile.TemporaryDirectory() as folder:
+                write_folder(self.folder, architecture, Path(folder), "unknown")
+                seconds, (rows,) = timed(lambda a=architecture: self.ours([a]))
+                baseline, size, samples = self.reference(Path(folder), sizes)
+            sizes = (size,)  # the best for the full network serves for all
+            chosen, difference = [], []
+            for row in rows:
+                name, _, index = row["item"].rsplit("/", 2)
+                expected = np.array([float(np.ravel(r[0])[0]) for r in samples[f"{name}/{index}"]["resps"]])
+                chosen.append(row["chosen"] == expected.argmax())
+                difference.append(np.abs(expected - row["loglikelihoods"]).max())
+            self.show(
+                case="single", network=("full" if number == 0 else architecture.id), baseline_batch_size=size,
+                baseline_items_per_s=len(rows) / baseline, items_per_s=len(rows) / seconds, speedup=baseline / seconds,
+                same_answers=int(sum(chosen)) == len(rows), different_answers=len(rows) - int(sum(chosen)),
+                max_loglikelihood_difference=float(max(difference)),
+                accuracy=float(np.mean([row["credit"] for row in rows])),
+                baseline_accuracy=float(np.mean([sample["acc"] for sample in samples.values()])),
+            )  # fmt: skip
+
+    def population(self, candidates: list[Architecture]) -> None:
+        self.ours(candidates[:1])
+        together, rows = timed(lambda: self.ours(candidates))
+        alone, expected = timed(lambda: [self.ours([candidate])[0] for candidate in candidates])
+        measured = len(candidates) * len(self.items)
+        largest = max(
+            float(np.abs(np.subtract(a["loglikelihoods"], b["loglikelihoods"])).max())
+            for own, other in zip(rows, expected, strict=True)
+            for a, b in zip(own, other, strict=True)
+        )
+        self.show(
+            case="population", candidates=len(candidates), baseline_items_per_s=measured / alone,
+            items_per_s=measured / together, speedup=alone / together, same_answers=rows == expected,
+            max_loglikelihood_difference=largest, sub_layers=build_trie(candidates).steps,
+            sub_layers_alone=sum(len(candidate.steps) for candidate in candidates),
+        )  # fmt: skip
+
+    def scaling(self, space: SearchSpace, candidates: list[Architecture], cases: set[str]) -> None:
+        full = [space.full]
+        if "items" in cases:
+            for share in (0.125, 0.25, 0.5, 1):
+                items = self.items[: max(int(share * len(self.items)), 1)]
+                self.show(
+                    case="items", measured_items=len(items), seconds=timed(lambda i=items: self.ours(full, i), 2)[0]
+                )
+        if "depth" in cases:
+            layers = len(space.choices)
+            for depth in (layers, 3 * layers // 4, layers // 2):
+                kept = [layer < depth for layer in range(layers)]
+                widths = (w if keep else 0 for w, keep in zip(space.full.intermediate_sizes, kept, strict=True))
+                shorter = Architecture(tuple(kept), tuple(widths))
+                self.show(case="depth", depth=depth, seconds=timed(lambda a=shorter: self.ours([a]), 2)[0])
+        if "candidates" in cases:
+            for count in (1, 5, 10, 25, 50):
+                seconds, _ = timed(lambda n=count: self.ours(candidates[:n]))
+                self.show(case="candidates", candidates=count, seconds_per_candidate=seconds / count)
+
+    def limit(self, space: SearchSpace) -> None:
+        """Tokens that are computed times their arithmetic, over the measured matrix rate, against the measured time."""
+        shape, rows = self.decoder.shape, packed_rows(self.items)
+        scorer = Scorer(self.decoder, self.items)
+        made = batches(rows, scorer.batch_tokens, self.options.device)
+        padded = sum(batch.sequence.tokens.numel() for batch in made)
+        scored = sum(len(batch.targets) for batch in made)
+        layers = shape.layers * (shape.attention_macs + shape.mlp_macs(shape.intermediate_size))
+        flops = 2 * (padded * layers + scored * shape.vocabulary_size * shape.hidden_size)
+        seconds, _ = timed(lambda: self.ours([space.full]), 3)
+        rate = {"share_of_peak": flops / self.peak / seconds, "limit_seconds": flops / self.peak} if self.peak else {}
+        self.show(
+            case="limit", seconds=seconds, tokens=sum(row.length for row in rows), tokens_padded=padded,
+            scored_tokens=scored, tera_flop=flops / 1e12, tera_flop_per_s=flops / seconds / 1e12, **rate,
+        )  # fmt: skip
+
+
+def main() -> None:
+    options = arguments()
+    cases = set(options.cases.split(","))
+    config = settings.complete({"downloads": str(ROOT / "downloads")})
+    with tempfile.TemporaryDirectory() as temporary:
+        work = Path(temporary)
+        names, folders = found_tasks(options.tasks, work)
+        folder, importance = super_network(options.run, work, config, options.device)
+        for name in names:
+            benchmark = Benchmark(options, name, folders, folder)
+            space = search_space(benchmark.decoder.shape, config["space"])
+            if "single" in cases:
+                benchmark.single(space)
+            if "limit" in cases:
+                benchmark.limit(space)
+            if cases & {"population", "items", "depth", "candidates"}:
+                candidates = population(space, benchmark.decoder, benchmark.items, importance)
+                if "population" in cases:
+                    benchmark.population(candidates)
+                benchmark.scaling(space, candidates, cases)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""The trie of sub-networks: what is shared, in which order it is visited, how much is alive at once."""
+
+import itertools
+
+import pytest
+
+from llamanas.architecture import Architecture
+from llamanas.search.trie import build_trie, contiguous_part, walk
+
+ALL = [
+    Architecture(attention, widths)
+    for attention in itertools.product((True, False), repeat=3)
+    for widths in itertools.product((0, 2, 4), repeat=3)
+    if any(attention) or any(widths)
+]
+
+
+@pytest.mark.parametrize("chosen", [ALL[:1], ALL[::7], ALL], ids=len)
+def test_every_subnetwork_is_reached_with_its_own_steps(chosen):
+    computed = []
+    alive = {()}
+    most = 0
+
+    def advance(state, step, again):
+        nonlocal most
+        computed.append((*state, step))
+        if not again:
+            alive.discard(state)
+        alive.add(computed[-1])
+        most = max(most, len(alive))
+        return computed[-1]
+
+    trie = build_trie(chosen)
+    reached = {}
+    for architecture, state in walk(trie, (), advance):
+        reached[architecture] = state
+        # Whoever ends here and has no further steps frees its state; a test of the bound needs that told.
+        if not any(other.steps[: len(state)] == state and len(other.steps) > len(state) for other in chosen):
+            alive.discard(state)
+    assert reached == {architecture: architecture.steps for architecture in chosen}
+    assert len(computed) == len(set(computed)) == trie.steps
+    assert most <= trie.states
+    assert trie.states <= 2 + len(chosen).bit_length()
+
+
+def test_shared_steps_are_counted():
+    pair = [Architecture((True, True), (4, 4)), Architecture((True, True), (4, 2))]
+    assert pair[0].steps == ((0, None), (0, 4), (1, None), (1, 4))
+    assert build_trie(pair).steps == 5
+
+
+@pytest.mark.parametrize("of", [1, 2, 5])
+def test_parts_are_whole_even_and_keep_relatives_together(of):
+    rows = [{"attention": a.attention, "intermediate_sizes": a.intermediate_sizes} for a in ALL]
+    parts = [contiguous_part(rows, number, of) for number in range(1, of + 1)]
+    together = [Architecture.from_row(row) for part in parts for row in part]
+    assert sorted(together) == sorted(ALL)
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+    computed = sum(build_trie(map(Architecture.from_row, part)).steps for part in parts)
+    scattered = sum(build_trie(ALL[number::of]).steps for number in range(of))
+    assert computed <= scattered

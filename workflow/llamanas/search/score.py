@@ -1,0 +1,158 @@
+"""Log-likelihoods of items under many sub-networks: exact, without a copy of a weight, shared steps computed once.
+
+Items are divided into slabs whose shared hidden states fit a memory budget. In each slab the sub-networks are visited
+as a trie over their sub-layers (``trie.py``), and each one's numbers are kept as soon as it is reached. Logits are
+computed only where a token is scored.
+"""
+
+from collections.abc import Iterator, MutableMapping
+from itertools import accumulate
+from math import log2
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from llamanas.architecture import Architecture, Step
+from llamanas.models.decoder import Decoder
+from llamanas.progress import progress
+from llamanas.search.batches import Batch, Row, batches, packed_rows
+from llamanas.search.trie import build_trie, walk
+
+SHARED_BYTES = 4 * 2**30  # hidden states that are kept for further sub-networks
+CPU_TOKENS = 512  # positions in a batch: enough to fill the matrix units, few enough for the caches
+GPU_TOKENS = 65536
+LOGIT_BYTES = {"cpu": 2**26, "cuda": 2**31}  # float32 logits in memory at once
+
+Kept = MutableMapping[tuple[str, int], NDArray]
+
+
+class _Place(NamedTuple):
+    """A batch with what every layer asks for."""
+
+    batch: Batch
+    rotation: tuple[Tensor, Tensor]
+    visible: Tensor | None
+
+
+class Scorer:
+    """Scores one set of items, in batches whose size is halved whenever memory runs out.
+
+    ``batch_tokens`` limits the positions of a batch, padding counted; by default it follows from the device and the
+    network's sizes alone, so that equal runs have equal batches.
+    """
+
+    def __init__(
+        self, decoder: Decoder, items: list[dict], batch_tokens: int | None = None, shared_bytes: int = SHARED_BYTES
+    ) -> None:
+        self.decoder, self.items, self.shared_bytes = decoder, items, shared_bytes
+        self.device = decoder.frequencies.device
+        self.batch_tokens = batch_tokens or found_batch_tokens(decoder)
+        self.counts_hits = any(item["kind"] != "multiple_choice" for item in items)
+
+    def score(self, architectures: list[Architecture], kept: Kept) -> dict[str, NDArray]:
+        """Per sub-network, by its identifier, an array [1 or 2, choices of all items].
+
+        Its first row is the summed log-probability of each choice's scored tokens. A second one, the number of scored
+        tokens that are the most likely of the vocabulary, is there unless all items are multiple-choice.
+
+        ``kept`` takes each finished (sub-network, slab); what it already has is not computed again.
+        """
+        slabs = self._slabs(len(architectures))
+        for number, indices in enumerate(slabs):
+            self._score_slab(architectures, number, [self.items[index] for index in indices], kept)
+        first = np.cumsum([0, *(len(item["branches"]) for item in self.items)])
+        order = np.concatenate([np.arange(first[i], first[i + 1]) for indices in slabs for i in indices])
+        place = np.argsort(order)
+        everything = {a.id: [kept[a.id, number] for number in range(len(slabs))] for a in architectures}
+        return {name: np.concatenate(parts, axis=1)[:, place] for name, parts in everything.items()}
+
+    def _slabs(self, architectures: int) -> list[list[int]]:
+        """Indices of the items of each slab, shorter items first.
+
+        The number of states alive at once is bounded by the number of sub-networks, not by which of them are left, so
+        that a resumed job has the same slabs.
+        """
+        width = self.decoder.shape.hidden_size * self.decoder.model.norm.weight.element_size()
+        states = 2 + log2(architectures)
+        lengths = [sum(row.length for row in packed_rows([item])) for item in self.items]
+        order = sorted(range(len(self.items)), key=lambda index: (lengths[index], index))
+        # Besides the states, each position has its row of the mask.
+        needs = [lengths[index] * (states * width + lengths[index]) for index in order]
+        slabs: dict[int, list[int]] = {}
+        for index, total in zip(order, accumulate(needs), strict=True):
+            slabs.setdefault(int(total // self.shared_bytes), []).append(index)
+        return list(slabs.values())
+
+    def _score_slab(self, architectures: list[Architecture], number: int, items: list[dict], kept: Kept) -> None:
+        rows = packed_rows(items)
+        while left := [a for a in architectures if (a.id, number) not in kept]:
+            try:
+                for architecture, values in progress(self._walk(left, rows), "evaluate", len(left), "candidate"):
+                    kept[architecture.id, number] = values
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error) or self.batch_tokens <= max(row.length for row in rows):
+                    raise
+                self.batch_tokens //= 2
+            else:
+                continue
+            torch.cuda.empty_cache()  # after the exception, whose traceback holds tensors
+            print(f"memory ran out; going on with batches of {self.batch_tokens} tokens")
+
+    @torch.inference_mode()
+    def _walk(self, architectures: list[Architecture], rows: list[Row]) -> Iterator[tuple[Architecture, NDArray]]:
+        decoder = self.decoder
+        made = batches(rows, self.batch_tokens, str(self.device))
+        places = [_Place(b, decoder.rotation(b.sequence.positions), decoder.visible(b.sequence)) for b in made]
+        trie = build_trie(architectures)
+        alone = sum(len(architecture.steps) for architecture in architectures)
+        print(
+            f"{len(architectures)} sub-networks on {len(rows)} rows in {len(made)} batches of at most "
+            f"{self.batch_tokens} tokens: {trie.steps} sub-layers to compute, {alone} without sharing"
+        )
+
+        def advance(states: list[Tensor], step: Step, again: bool) -> list[Tensor]:
+            states = list(states) if again else states
+            layer, width = step
+            for index, place in enumerate(places):
+                states[index] = decoder.layers[layer].step(states[index], place.rotation, place.visible, width)
+            return states
+
+        embedded = [decoder.model.embed_tokens(place.batch.sequence.tokens) for place in places]
+        for architecture, states in walk(trie, embedded, advance):
+            yield architecture, self._judge_tokens(places, states, sum(len(row.branches) for row in rows))
+
+    def _judge_tokens(self, places: list[_Place], states: list[Tensor], choices: int) -> NDArray:
+        """The array of :meth:`score` for one sub-network, from its last hidden states."""
+        logs, hits = [], []
+        head, norm = self.decoder.lm_head, self.decoder.model.norm
+        size = max(LOGIT_BYTES[self.device.type] // (4 * self.decoder.shape.vocabulary_size), 1)
+        for place, x in zip(places, states, strict=True):
+            hidden = norm(x.flatten(0, 1)[place.batch.rows])
+            for part, targets in zip(hidden.split(size), place.batch.targets.split(size), strict=True):
+                logits = head(part).float()
+                logs.append(-torch.nn.functional.cross_entropy(logits, targets, reduction="none"))
+                if self.counts_hits:
+                    hits.append(logits.argmax(-1) == targets)
+        owners = np.concatenate([place.batch.owners for place in places])
+        sums = [np.bincount(owners, torch.cat(part).double().cpu().numpy(), choices) for part in (logs, hits) if part]
+        return np.stack(sums)
+
+
+def found_batch_tokens(decoder: Decoder) -> int:
+    """Positions in a batch for the decoder's device: on a GPU as many as an eighth of its memory holds, up to a limit.
+
+    The rest is for weights, logits and shared states. A position takes about four MLP and eight hidden vectors.
+    """
+    if decoder.frequencies.device.type == "cpu":
+        return CPU_TOKENS
+    shape, size = decoder.shape, decoder.model.norm.weight.element_size()
+    memory = torch.cuda.get_device_properties(decoder.frequencies.device).total_memory
+    return min(GPU_TOKENS, memory // 8 // (size * (4 * shape.intermediate_size + 8 * shape.hidden_size)))
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an exception says that the device's or the machine's memory ran out."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
