@@ -31,6 +31,7 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
+from numpy.typing import NDArray
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "workflow"))
@@ -45,8 +46,9 @@ from llamanas.data.tasks import load_tasks, task_questions  # noqa: E402
 from llamanas.export.huggingface import write_folder  # noqa: E402
 from llamanas.models.decoder import Decoder, load_decoder  # noqa: E402
 from llamanas.models.fetch import fetch_model  # noqa: E402
+from llamanas.randomness import shuffled_by_hash  # noqa: E402
 from llamanas.search.batches import batches, packed_rows  # noqa: E402
-from llamanas.search.judge import answer_rows, mean_scores  # noqa: E402
+from llamanas.search.judge import Judge  # noqa: E402
 from llamanas.search.propose import propose  # noqa: E402
 from llamanas.search.score import Scorer  # noqa: E402
 from llamanas.search.trie import build_trie  # noqa: E402
@@ -58,16 +60,19 @@ from llamanas.supernet.space import SearchSpace, search_space  # noqa: E402
 SEED = 2405
 POPULATION = 50
 PEAK = {"NVIDIA H200": 790e12}  # measured bf16 matrix rate in FLOP/s, of an 8192-cubed product
-BATCH_SIZES = {"cpu": (1, 8, 32), "cuda": (64, 256, 512)}
+BATCH_SIZES = {"cpu": (1, 8, 32), "cuda": (128, 512)}
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", default="mini_commonsense,mini_language,mini_truthful")
-    parser.add_argument("--items", type=int, help="items of each task's report split; default all")
+    parser.add_argument("--items", type=int, help="items of each task, drawn by hash; default all that it scores")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--run", type=Path, default=Path.cwd(), help="directory of a finished run")
+    parser.add_argument(
+        "--gguf", help="base model to fetch where there is no finished run; default SmolLM2-135M-Instruct"
+    )
     parser.add_argument("--subnets", type=int, default=5, help="random sub-networks beside the full network")
     parser.add_argument("--cases", default="single,population,items,depth,candidates,limit")
     return parser.parse_args()
@@ -128,10 +133,8 @@ def population(space: SearchSpace, decoder: Decoder, items: list[dict], importan
     search = settings.complete({})["search"] | {"population": POPULATION}
     rows = propose(space, decoder.shape, [], importance, search, 0, SEED, 4)
     first = [Architecture.from_row(row) for row in rows]
-    values = Scorer(decoder, items).score(first, {})
-    answers = [row for a in first for row in answer_rows(a, items, values[a.id], "acc")]
-    scores = {row["architecture"]: row for row in mean_scores(answers)}
-    archive = [row | scores[row["architecture"]] for row in rows]
+    values, judge = Scorer(decoder, items).score(first, {}), Judge(items, "acc")
+    archive = [row | judge.means(a, values[a.id]) for row, a in zip(rows, first, strict=True)]
     return [
         Architecture.from_row(row) for row in propose(space, decoder.shape, archive, importance, search, 1, SEED, 4)
     ]
@@ -151,8 +154,11 @@ class Benchmark:
         threads = "" if options.device == "cuda" else f", {torch.get_num_threads()} threads"
         self.hardware = f"{name}{threads}, {options.dtype}, torch {torch.__version__}, {platform.system()}"
         self.peak = PEAK.get(name)
-        seconds, items = timed(lambda: task_questions(self.tasks, self.tokenizer, 2048, None, options.items))
-        self.items = [item for item in items if item["split"] == "report"]
+        seconds, items = timed(lambda: task_questions(self.tasks, self.tokenizer, 2048, None, None))
+        scored = {item["source_split"] for item in items if item["split"] == "report"}
+        items = [item for item in items if item["source_split"] in scored]  # both halves of a task with one split
+        chosen = set(shuffled_by_hash([item["item"] for item in items], "benchmark")[: options.items])
+        self.items = [item for item in items if item["item"] in chosen]
         self.show(case="prepare", seconds=seconds)
 
     def show(self, **columns: Any) -> None:
@@ -160,11 +166,13 @@ class Benchmark:
         rounded = {k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in columns.items()}
         print(json.dumps(rounded | about), flush=True)
 
-    def ours(self, architectures: list[Architecture], items: list[dict] | None = None) -> list[list[dict]]:
-        """Answers of sub-networks, measured as in the workflow."""
+    def ours(self, architectures: list[Architecture], items: list[dict] | None = None) -> list[NDArray]:
+        """Log-likelihoods of sub-networks, measured and judged as in the workflow."""
         items = items or self.items
-        values = Scorer(self.decoder, items).score(architectures, {})
-        return [answer_rows(a, items, values[a.id], "acc") for a in architectures]
+        values, judge = Scorer(self.decoder, items).score(architectures, {}), Judge(items, "acc")
+        for architecture in architectures:
+            judge.means(architecture, values[architecture.id])
+        return [values[architecture.id] for architecture in architectures]
 
     def reference(self, folder: Path, batch_sizes: Iterable[int]) -> tuple[float, int, dict[str, dict]]:
         """Seconds, batch size and samples of lm-eval with an extracted folder, at the fastest batch size."""
@@ -207,10 +215,10 @@ class Benchmark:
         for number, architecture in enumerate(networks):
             with tempfile.TemporaryDirectory() as folder:
                 write_folder(self.folder, architecture, Path(folder), "unknown")
-                seconds, (rows,) = timed(lambda a=architecture: self.ours([a]))
+                seconds, (values,) = timed(lambda a=architecture: self.ours([a]))
                 baseline, size, samples = self.reference(Path(folder), sizes)
             sizes = (size,)  # the best for the full network serves for all
-            chosen, difference = [], []
+            rows, chosen, difference = Judge(self.items, "acc").answers(architecture, values), [], []
             for row in rows:
                 name, _, index = row["item"].rsplit("/", 2)
                 expected = np.array([float(np.ravel(r[0])[0]) for r in samples[f"{name}/{index}"]["resps"]])
@@ -227,17 +235,14 @@ class Benchmark:
 
     def population(self, candidates: list[Architecture]) -> None:
         self.ours(candidates[:1])
-        together, rows = timed(lambda: self.ours(candidates))
+        together, own = timed(lambda: self.ours(candidates))
         alone, expected = timed(lambda: [self.ours([candidate])[0] for candidate in candidates])
-        measured = len(candidates) * len(self.items)
-        largest = max(
-            float(np.abs(np.subtract(a["loglikelihoods"], b["loglikelihoods"])).max())
-            for own, other in zip(rows, expected, strict=True)
-            for a, b in zip(own, other, strict=True)
-        )
+        measured, judge = len(candidates) * len(self.items), Judge(self.items, "acc")
+        largest = max(float(np.abs(a - b).max()) for a, b in zip(own, expected, strict=True))
+        same = all((judge(a).chosen == judge(b).chosen).all() for a, b in zip(own, expected, strict=True))
         self.show(
             case="population", candidates=len(candidates), baseline_items_per_s=measured / alone,
-            items_per_s=measured / together, speedup=alone / together, same_answers=rows == expected,
+            items_per_s=measured / together, speedup=alone / together, same_answers=same,
             max_loglikelihood_difference=largest, sub_layers=build_trie(candidates).steps,
             sub_layers_alone=sum(len(candidate.steps) for candidate in candidates),
         )  # fmt: skip
@@ -282,7 +287,8 @@ class Benchmark:
 def main() -> None:
     options = arguments()
     cases = set(options.cases.split(","))
-    config = settings.complete({"downloads": str(ROOT / "downloads")})
+    model = {"model": {"source": {"gguf": options.gguf}}} if options.gguf else {}
+    config = settings.complete({"downloads": str(ROOT / "downloads"), **model})
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
         names, folders = found_tasks(options.tasks, work)

@@ -84,6 +84,8 @@ class Job:
 
         torch.set_num_threads(self.snakemake.threads)
         with leased_device(self.params["compute"]["device"]) as device:
+            if device != "cpu":
+                torch.cuda.set_device(device)  # where kernels are launched
             print(f"computing on {device} with {self.snakemake.threads} threads", file=sys.stderr)
             yield device
 

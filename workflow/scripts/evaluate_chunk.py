@@ -3,18 +3,19 @@
 from llamanas.job import job
 
 with job(snakemake) as run:
-    from llamanas.search.judge import mean_scores
+    from llamanas.search.judge import Judge
     from llamanas.search.trie import contiguous_part
 
     candidates = contiguous_part(run.rows("candidates"), *map(int, run.wildcards.scatteritem.split("-of-")))
-    answers = []
+    questions = [row for row in run.rows("questions") if row["split"] == "search"]
+    measured = []
     if candidates:  # a converged search proposes none
         with run.device() as device:
-            from llamanas.search.evaluate import load_and_answer
+            from llamanas.search.evaluate import measure
 
-            questions = [row for row in run.rows("questions") if row["split"] == "search"]
             folder, compute = run.path("weights").parent, run.params["compute"]
-            answers = load_and_answer(folder, device, compute, candidates, questions, run.params["metric"], run.resume)
+            measured = measure(folder, device, compute, candidates, questions, run.resume)
+    judge = Judge(questions, run.params["metric"])
     if "answers" in run.output.keys():
-        run.write("answers", answers)
-    run.write("scores", mean_scores(answers))
+        run.write("answers", [row for each in measured for row in judge.answers(*each)])
+    run.write("scores", [judge.means(*each) for each in measured])

@@ -3,11 +3,14 @@
 from llamanas.job import job
 
 with job(snakemake) as run, run.device() as device:
-    from llamanas.search.evaluate import load_and_answer
+    from llamanas.search.evaluate import measure
+    from llamanas.search.judge import Judge
     from llamanas.select.front import to_report
 
     search, compute = run.params["search"], run.params["compute"]
     rows = to_report(run.rows("archive"), run.params["picks"], search["score"], search["objective"])
     questions = [row for row in run.rows("questions") if row["split"] == "report"]
     folder = run.path("weights").parent
-    run.write("answers", load_and_answer(folder, device, compute, rows, questions, run.params["metric"], run.resume))
+    measured = measure(folder, device, compute, rows, questions, run.resume)
+    judge = Judge(questions, run.params["metric"])
+    run.write("answers", [row for each in measured for row in judge.answers(*each)])

@@ -17,7 +17,7 @@ from llamanas.errors import LlamaNasError
 from llamanas.export.onnx import write_onnx
 from llamanas.models.decoder import load_decoder
 from llamanas.models.families import read_config, shape_of
-from llamanas.search.judge import answer_rows
+from llamanas.search.judge import Judge
 from llamanas.search.score import Scorer
 from tiny_experiment import write_task, write_tokenizer
 
@@ -109,7 +109,7 @@ def test_credit_of_a_rolling_text_equals_the_super_networks(folder, models, tmp_
     decoder = load_decoder(folder)
     architecture = decoder.shape.full
     values = Scorer(decoder, items).score([architecture], {})[architecture.id]
-    expected = [row["credit"] for row in answer_rows(architecture, items, values, "acc")]
+    expected = Judge(items, "acc")(values).credit.tolist()
     row = accuracy_row(folder / "model.onnx", folder, tasks, items, "acc", 0.95, 16)
     assert len(expected) == 4 and row["credit"] == expected
 

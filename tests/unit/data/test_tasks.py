@@ -10,7 +10,7 @@ from conftest import tiny_model
 from llamanas.data.tasks import load_tasks, task_questions
 from llamanas.errors import LlamaNasError
 from llamanas.models.decoder import load_decoder
-from llamanas.search.judge import answer_rows
+from llamanas.search.judge import Judge
 from llamanas.search.lm import SubnetModel, related
 from llamanas.search.score import Scorer
 from tiny_experiment import write_task, write_tokenizer
@@ -87,7 +87,7 @@ def test_same_scores_as_lm_eval(home, tokenizer, tmp_path, kind, few_shot):
     items = task_questions(load_tasks("tiny_kind", [folder], few_shot), tokenizer, longest, None, None)
     items = [item for item in items if item["split"] == "report"]
     values = Scorer(decoder, items).score([decoder.shape.full], {})[decoder.shape.full.id]
-    rows = answer_rows(decoder.shape.full, items, values, "acc")
+    rows = Judge(items, "acc").answers(decoder.shape.full, values)
     assert len(rows) == len(expected) == len(own) == 48
     for row, item in zip(rows, items, strict=True):
         index = int(row["item"].split("/")[-1])

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from llamanas.architecture import Architecture, ModelShape
 from llamanas.errors import LlamaNasError
 from llamanas.models.families import shape_of
+from llamanas.models.fused import rms_norm, rotate, silu_times
 from llamanas.models.linear import Linear, linear
 
 
@@ -47,7 +48,7 @@ def elastic_linear(layer: Any, x: Tensor, rows: int | None = None, columns: int 
 
 
 class RMSNorm(nn.Module):
-    """Root-mean-square normalization, computed in float32 as transformers does."""
+    """Root-mean-square normalization."""
 
     def __init__(self, size: int, epsilon: float) -> None:
         super().__init__()
@@ -55,9 +56,7 @@ class RMSNorm(nn.Module):
         self.epsilon = epsilon
 
     def forward(self, x: Tensor) -> Tensor:
-        wide = x.float()
-        wide = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self.epsilon)
-        return self.weight * wide.to(x.dtype)
+        return rms_norm(x, self.weight, self.epsilon)
 
 
 class Attention(nn.Module):
@@ -79,11 +78,12 @@ class Attention(nn.Module):
         q, k, v = (p(x).view(batch, length, -1, self.shape.head_size) for p in (self.q_proj, self.k_proj, self.v_proj))
         if self.shape.query_key_norm:
             q, k = self.q_norm(q), self.k_norm(k)
-        q, k, v = _rotate(q, rotation).transpose(1, 2), _rotate(k, rotation).transpose(1, 2), v.transpose(1, 2)
+        q, k, v = rotate(q, rotation).transpose(1, 2), rotate(k, rotation).transpose(1, 2), v.transpose(1, 2)
         groups = self.shape.heads // self.shape.kv_heads
-        if groups > 1:
+        shared = groups > 1 and q.is_cuda and q.dtype != torch.float32  # only there a fast kernel shares keys by itself
+        if groups > 1 and not shared:
             k, v = k.repeat_interleave(groups, 1), v.repeat_interleave(groups, 1)
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=visible, is_causal=visible is None)
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=visible, is_causal=visible is None, enable_gqa=shared)
         return self.o_proj(y.transpose(1, 2).reshape(batch, length, -1))
 
 
@@ -98,7 +98,8 @@ class GatedMLP(nn.Module):
 
     def channels(self, x: Tensor, width: int) -> Tensor:
         """Activations [..., width] of the intermediate channels."""
-        return F.silu(elastic_linear(self.gate_proj, x, rows=width)) * elastic_linear(self.up_proj, x, rows=width)
+        gate, up = (elastic_linear(layer, x, rows=width) for layer in (self.gate_proj, self.up_proj))
+        return silu_times(gate, up)
 
     def forward(self, x: Tensor, width: int) -> Tensor:
         return elastic_linear(self.down_proj, self.channels(x, width), columns=width)
@@ -190,12 +191,6 @@ class Decoder(nn.Module):
     def forward(self, batch: Sequence, architecture: Architecture | None = None) -> Tensor:
         """Logits [B, T, vocabulary size] of a sub-network."""
         return self.lm_head(self.hidden(batch, architecture))
-
-
-def _rotate(x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
-    cos, sin = rotation
-    left, right = x.chunk(2, -1)
-    return x * cos + torch.cat((-right, left), -1) * sin
 
 
 def rotary_frequencies(config: dict, shape: ModelShape) -> tuple[Tensor, float]:

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from llamanas.architecture import Architecture
 from llamanas.artifacts import whole_file
 from llamanas.models.decoder import load_decoder
-from llamanas.search.judge import answer_rows
 from llamanas.search.score import Scorer
 
 
@@ -44,15 +43,16 @@ class KeptScores(MutableMapping[tuple[str, int], NDArray]):
         return sum(1 for _ in self)
 
 
-def load_and_answer(
-    folder: Path, device: str, compute: dict, candidates: list[dict], items: list[dict], metric: str, resume: Path
-) -> list[dict]:
-    """Rows of artifact ``answers`` of all candidates on the items, measured with the super-network in ``folder``.
+def measure(
+    folder: Path, device: str, compute: dict, candidates: list[dict], items: list[dict], resume: Path
+) -> list[tuple[Architecture, NDArray]]:
+    """Each candidate with its array of :meth:`llamanas.search.score.Scorer.score` on the items.
 
-    Each finished candidate is kept in ``resume``, where an interrupted job finds it again.
+    They are views of the super-network in ``folder``. Each finished one is kept in ``resume``, where an interrupted job
+    finds it again.
     """
     decoder = load_decoder(folder, device, compute["dtype"])
     scorer = Scorer(decoder, items, compute["batch_tokens"], int(compute["shared_gb"] * 2**30))
     architectures = [Architecture.from_row(candidate) for candidate in candidates]
     values = scorer.score(architectures, KeptScores(resume))
-    return [row for a in architectures for row in answer_rows(a, items, values[a.id], metric)]
+    return [(architecture, values[architecture.id]) for architecture in architectures]

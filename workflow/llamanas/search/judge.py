@@ -1,4 +1,6 @@
-"""What the log-likelihoods of a sub-network say of a task's items, judged as lm-eval does."""
+"""What the log-likelihoods of a sub-network say of a task's items, judged as lm-eval does, all items at once."""
+
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,23 +8,16 @@ from numpy.typing import NDArray
 from llamanas.architecture import Architecture
 
 
-def answer_rows(architecture: Architecture, items: list[dict], values: NDArray, metric: str) -> list[dict]:
-    """Rows of artifact ``answers`` of one sub-network, one per item.
+class Verdicts(NamedTuple):
+    """Per item: the chosen choice, the credit in [0, 1], and a smooth score (a log-probability)."""
 
-    ``values`` is its array of :meth:`llamanas.search.score.Scorer.score`.
-    """
-    rows = []
-    start = 0
-    for item in items:
-        part = values[:, start : start + len(item["branches"])]
-        start += len(item["branches"])
-        row = {"architecture": architecture.id, "item": item["item"], "gold": item["gold"], "weight": item["weight"]}
-        rows.append(row | judge(item, part, metric) | {"loglikelihoods": part[0].tolist()})
-    return rows
+    chosen: NDArray
+    credit: NDArray
+    score: NDArray
 
 
-def judge(item: dict, values: NDArray, metric: str) -> dict:
-    """What one item's numbers [1 or 2, choices] say: the chosen choice, the credit in [0, 1], and a smooth score.
+class Judge:
+    """Judges answers to rows of artifact ``questions``.
 
     Multiple choice: the choice with the highest log-likelihood (``acc``), or the highest per character (``acc_norm``),
     is chosen; credit is given if it is right; the score is the log-probability of the right choices among all.
@@ -30,30 +25,61 @@ def judge(item: dict, values: NDArray, metric: str) -> dict:
     log-likelihood. Rolling: the credit is the share of tokens that are the most likely ones, the score the
     log-likelihood per word.
     """
-    if item["kind"] != "multiple_choice":
-        tokens, hits = sum(item["scored"]), values[1].sum()
-        credit = hits / tokens if item["kind"] == "loglikelihood_rolling" else hits == tokens
-        return {"chosen": 0, "credit": float(credit), "score": float(values[0].sum() / item["weight"])}
-    scores = values[0] / np.array(item["lengths"], float) if metric == "acc_norm" else values[0]
-    chosen = int(scores.argmax())
-    gold = np.logaddexp.reduce(scores[item["gold"]]) - np.logaddexp.reduce(scores)
-    return {"chosen": chosen, "credit": float(chosen in item["gold"]), "score": float(gold)}
 
+    def __init__(self, items: list[dict], metric: str) -> None:
+        counts = np.array([len(item["branches"]) for item in items])
+        places = np.arange(counts.max())
+        self.items = items
+        self.valid = places < counts[:, None]
+        self.index = np.where(self.valid, (counts.cumsum() - counts)[:, None] + places, 0)
+        self.has_choices = np.array([item["kind"] == "multiple_choice" for item in items])
+        self.rolling = np.array([item["kind"] == "loglikelihood_rolling" for item in items])
+        self.gold = np.zeros_like(self.valid)
+        self.lengths = np.ones(self.valid.shape)
+        for number, item in enumerate(items):
+            self.gold[number, item["gold"]] = True
+            if metric == "acc_norm" and item["kind"] == "multiple_choice":
+                self.lengths[number, : counts[number]] = item["lengths"]
+        self.weights = np.array([item["weight"] for item in items])
+        self.tokens = np.array([sum(item["scored"]) for item in items])
 
-def mean_scores(answers: list[dict]) -> list[dict]:
-    """Rows of artifact ``scores``: the means of each sub-network's answers, in their order.
+    def __call__(self, values: NDArray) -> Verdicts:
+        """The verdicts on an array [1 or 2, choices of all items] of :meth:`llamanas.search.score.Scorer.score`."""
+        logs = np.where(self.valid, values[0][self.index] / self.lengths, -np.inf)
+        chosen = np.where(self.has_choices, logs.argmax(1), 0)
+        credit = self.gold[np.arange(len(chosen)), chosen].astype(float)
+        right = np.logaddexp.reduce(np.where(self.gold & self.valid, logs, -np.inf), axis=1)
+        score = right - np.logaddexp.reduce(logs, axis=1)
+        if not self.has_choices.all():
+            hits = np.where(self.valid, values[1][self.index], 0).sum(1)
+            without = np.where(self.rolling, hits / self.tokens, hits == self.tokens)
+            credit = np.where(self.has_choices, credit, without)
+            score = np.where(self.has_choices, score, np.where(self.valid, logs, 0).sum(1) / self.weights)
+        return Verdicts(chosen, credit, score)
 
-    The score is the mean weighted by the items' weights, so that for rolling tasks it is that of all words.
-    """
-    by_architecture: dict[str, list[dict]] = {}
-    for row in answers:
-        by_architecture.setdefault(row["architecture"], []).append(row)
-    return [
-        {
-            "architecture": name,
-            "search_score": float(np.average([r["score"] for r in rows], weights=[r["weight"] for r in rows])),
-            "search_accuracy": float(np.mean([row["credit"] for row in rows])),
-            "n_search": len(rows),
+    def means(self, architecture: Architecture, values: NDArray) -> dict:
+        """A row of artifact ``scores``; the score is weighted, so that for rolling tasks it is that of all words."""
+        _, credit, score = self(values)
+        return {
+            "architecture": architecture.id,
+            "search_score": float(np.average(score, weights=self.weights)),
+            "search_accuracy": float(credit.mean()),
+            "n_search": len(credit),
         }
-        for name, rows in by_architecture.items()
-    ]
+
+    def answers(self, architecture: Architecture, values: NDArray) -> list[dict]:
+        """Rows of artifact ``answers``, one per item."""
+        columns = [*(column.tolist() for column in self(values)), self.index, self.valid, self.items]
+        return [
+            {
+                "architecture": architecture.id,
+                "item": item["item"],
+                "chosen": chosen,
+                "gold": item["gold"],
+                "credit": credit,
+                "score": score,
+                "weight": item["weight"],
+                "loglikelihoods": values[0][index[valid]].tolist(),
+            }
+            for chosen, credit, score, index, valid, item in zip(*columns, strict=True)
+        ]

@@ -1,0 +1,36 @@
+"""The kernels equal PyTorch's own steps. On a machine without a GPU, Triton's interpreter runs them."""
+
+import os
+
+import pytest
+import torch
+
+GPU = torch.cuda.is_available()
+if not GPU:
+    os.environ["TRITON_INTERPRET"] = "1"
+pytest.importorskip("triton", reason="Triton comes with PyTorch's CUDA builds")
+
+from llamanas.models import fused, kernels  # noqa: E402
+
+DEVICE = "cuda" if GPU else "cpu"
+
+
+def draw(*sizes: int, dtype: torch.dtype) -> torch.Tensor:
+    return torch.randn(sizes, generator=torch.Generator().manual_seed(sum(sizes))).to(DEVICE, dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("size", [64, 576])
+def test_kernels_equal_eager_steps(dtype, size):
+    x, weight = draw(3, 5, size, dtype=dtype), draw(size, dtype=dtype)
+    heads, angles = draw(3, 5, 9, 16, dtype=dtype), draw(3, 5, 1, 8, dtype=torch.float32)
+    angles = torch.cat((angles, angles), -1)
+    rotation = angles.cos().to(dtype), angles.sin().to(dtype)
+    pairs = [
+        (kernels.rms_norm(x, weight, 1e-5), fused.rms_norm(x, weight, 1e-5)),
+        (kernels.rotate(heads, *rotation), fused.rotate(heads, rotation)),
+        (kernels.silu_times(x, 2 * x), fused.silu_times(x, 2 * x)),
+    ]
+    tolerance = 1e-5 if dtype == torch.float32 else 3e-2
+    for own, expected in pairs:
+        torch.testing.assert_close(own, expected, atol=tolerance, rtol=tolerance)

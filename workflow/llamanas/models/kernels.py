@@ -1,0 +1,67 @@
+"""Triton kernels for inference on a GPU: each reads and writes its data once, in float32 inside."""
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+
+@triton.jit
+def _rms_norm(x, weight, y, size, epsilon, BLOCK: tl.constexpr):  # noqa: N803 - Triton's constants are in capitals
+    row = tl.program_id(0).to(tl.int64)
+    columns = tl.arange(0, BLOCK)
+    inside = columns < size
+    values = tl.load(x + row * size + columns, mask=inside, other=0.0).to(tl.float32)
+    scale = 1.0 / tl.sqrt(tl.sum(values * values, 0) / size + epsilon)
+    weights = tl.load(weight + columns, mask=inside, other=0.0).to(tl.float32)
+    tl.store(y + row * size + columns, (values * scale * weights).to(y.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def _rotate(x, cos, sin, y, heads, half, HEADS: tl.constexpr, HALF: tl.constexpr):  # noqa: N803
+    token = tl.program_id(0).to(tl.int64)
+    head, column = tl.arange(0, HEADS)[:, None], tl.arange(0, HALF)[None, :]
+    inside = (head < heads) & (column < half)
+    start = token * heads * half * 2
+    place = start + head * half * 2 + column
+    left = tl.load(x + place, mask=inside, other=0.0).to(tl.float32)
+    right = tl.load(x + place + half, mask=inside, other=0.0).to(tl.float32)
+    # The angles of the second half are those of the first.
+    c = tl.load(cos + token * half * 2 + column, mask=column < half, other=0.0).to(tl.float32)
+    s = tl.load(sin + token * half * 2 + column, mask=column < half, other=0.0).to(tl.float32)
+    tl.store(y + place, (left * c - right * s).to(y.dtype.element_ty), mask=inside)
+    tl.store(y + place + half, (right * c + left * s).to(y.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def _silu_times(gate, up, y, count, BLOCK: tl.constexpr):  # noqa: N803
+    place = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    inside = place < count
+    g = tl.load(gate + place, mask=inside, other=0.0).to(tl.float32)
+    u = tl.load(up + place, mask=inside, other=0.0).to(tl.float32)
+    tl.store(y + place, (g / (1.0 + tl.exp(-g)) * u).to(y.dtype.element_ty), mask=inside)
+
+
+def rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+    """Each last-axis vector of ``x`` over its root mean square, times ``weight``."""
+    x = x.contiguous()
+    y, size = torch.empty_like(x), x.shape[-1]
+    _rms_norm[(x.numel() // size,)](x, weight, y, size, epsilon, BLOCK=triton.next_power_of_2(size))
+    return y
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """``x`` [B, T, heads, head size] turned by the angles of its positions; cos and sin are [B, T, 1, head size]."""
+    x = x.contiguous()
+    y, heads, half = torch.empty_like(x), x.shape[2], x.shape[3] // 2
+    blocks = {"HEADS": triton.next_power_of_2(heads), "HALF": triton.next_power_of_2(half)}
+    _rotate[(x.shape[0] * x.shape[1],)](x, cos.contiguous(), sin.contiguous(), y, heads, half, **blocks)
+    return y
+
+
+def silu_times(gate: Tensor, up: Tensor) -> Tensor:
+    """SiLU of ``gate`` times ``up``, element by element."""
+    gate, up = gate.contiguous(), up.contiguous()
+    y = torch.empty_like(gate)
+    _silu_times[(triton.cdiv(y.numel(), 1024),)](gate, up, y, y.numel(), BLOCK=1024)
+    return y
