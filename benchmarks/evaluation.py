@@ -19,6 +19,7 @@ Cases:
 """
 
 import argparse
+import contextlib
 import json
 import platform
 import sys
@@ -164,7 +165,7 @@ class Benchmark:
     def show(self, **columns: Any) -> None:
         about = {"task": self.task, "items": len(self.items), "hardware": self.hardware}
         rounded = {k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in columns.items()}
-        print(json.dumps(rounded | about), flush=True)
+        print(json.dumps(rounded | about), file=sys.__stdout__, flush=True)
 
     def ours(self, architectures: list[Architecture], items: list[dict] | None = None) -> list[NDArray]:
         """Log-likelihoods of sub-networks, measured and judged as in the workflow."""
@@ -289,7 +290,8 @@ def main() -> None:
     cases = set(options.cases.split(","))
     model = {"model": {"source": {"gguf": options.gguf}}} if options.gguf else {}
     config = settings.complete({"downloads": str(ROOT / "downloads"), **model})
-    with tempfile.TemporaryDirectory() as temporary:
+    # What the workflow's functions print belongs to a job's log.
+    with tempfile.TemporaryDirectory() as temporary, contextlib.redirect_stdout(sys.stderr):
         work = Path(temporary)
         names, folders = found_tasks(options.tasks, work)
         folder, importance = super_network(options.run, work, config, options.device)

@@ -71,28 +71,37 @@ def batches(rows: list[Row], batch_tokens: int, device: str) -> list[Batch]:
 
 def _pack(group: list[Row], device: str) -> Batch:
     length = max(row.length for row in group)
-    tokens, positions = np.zeros((2, len(group), length), np.int64)
-    segments = np.full((len(group), length), -1)  # -1 padding, 0 prefix, j the j-th branch
+    tokens: list[int] = []
+    positions: list[int] = []
+    segments: list[int] = []  # -1 padding, 0 prefix, j the j-th branch
     rows, targets, owners = [], [], []
     for line, row in enumerate(group):
         shared = len(row.prefix)
-        tokens[line, :shared], positions[line, :shared], segments[line, :shared] = row.prefix, range(shared), 0
-        slot = shared
+        tokens += row.prefix
+        positions += range(shared)
+        segments += [0] * shared
+        slot = line * length + shared
         for number, (branch, scored, choice) in enumerate(zip(row.branches, row.scored, row.choices, strict=True), 1):
-            inputs = slice(slot, slot + len(branch) - 1)
-            tokens[line, inputs] = branch[:-1]
-            positions[line, inputs] = range(shared, shared + len(branch) - 1)
-            segments[line, inputs] = number
-            for place in range(len(branch) - scored, len(branch)):
-                rows.append(line * length + (slot + place - 1 if place else shared - 1))
-                targets.append(branch[place])
-                owners.append(choice)
-            slot = inputs.stop
+            inputs = len(branch) - 1
+            tokens += branch[:-1]
+            positions += range(shared, shared + inputs)
+            segments += [number] * inputs
+            first = len(branch) - scored
+            if first == 0:  # the branch's first token is predicted by the prefix's last
+                rows.append(line * length + shared - 1)
+            rows += range(slot + max(first, 1) - 1, slot + inputs)
+            targets += branch[first:]
+            owners += [choice] * scored
+            slot += inputs
+        padding = length - row.length
+        tokens += [0] * padding
+        positions += [0] * padding
+        segments += [-1] * padding
+    at = [torch.tensor(x, device=device).view(len(group), length) for x in (tokens, positions, segments)]
     # Without branches plain causal attention is right: padding comes last, so that no token sees it.
-    visible = _visible(torch.from_numpy(segments).to(device)) if len(group[0].branches) > 1 else None
-    sequence = Sequence(torch.from_numpy(tokens).to(device), torch.from_numpy(positions).to(device), visible)
-    at, predicted = torch.tensor(rows, device=device), torch.tensor(targets, device=device)
-    return Batch(sequence, at, predicted, np.array(owners))
+    visible = _visible(at[2]) if len(group[0].branches) > 1 else None
+    where, predicted = torch.tensor(rows, device=device), torch.tensor(targets, device=device)
+    return Batch(Sequence(at[0], at[1], visible), where, predicted, np.array(owners))
 
 
 def _visible(segment: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from llamanas.search.trie import build_trie, walk
 
 SHARED_BYTES = 4 * 2**30  # hidden states that are kept for further sub-networks
 CPU_TOKENS = 512  # positions in a batch: enough to fill the matrix units, few enough for the caches
-GPU_TOKENS = 65536
+GPU_TOKENS = 16384
 LOGIT_BYTES = {"cpu": 2**26, "cuda": 2**31}  # float32 logits in memory at once
 
 Kept = MutableMapping[tuple[str, int], NDArray]
