@@ -9,9 +9,10 @@ which are read instead of the hub's data.
 
 Cases:
 
-* `single`: a network by itself, the baseline being lm-eval with the extracted Hugging Face folder, at the fastest of a
-  few batch sizes. Both start from loaded weights and end with every item judged; the baseline tokenizes every time, as
-  it must, the items of the workflow were tokenized once for all candidates (the row `prepare` says what that took).
+* `single`: a network by itself, the baseline being lm-eval with the extracted Hugging Face folder, at the batch size
+  that is the fastest of a few on some of the items. Both start from loaded weights and end with a score for every
+  choice. The baseline tokenizes every time, as it must; the items of the workflow were tokenized once for all
+  candidates (`prepare` is what that took).
 * `population`: 50 candidates that LINAS proposes after a measured generation of 50, against the same candidates one by
   one. `sub_layers` and `sub_layers_alone` are the sub-layers that were computed with and without sharing.
 * `items`, `depth`, `candidates`: seconds per candidate against their number.
@@ -24,7 +25,7 @@ import json
 import platform
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -61,7 +62,8 @@ from llamanas.supernet.space import SearchSpace, search_space  # noqa: E402
 SEED = 2405
 POPULATION = 50
 PEAK = {"NVIDIA H200": 790e12}  # measured bf16 matrix rate in FLOP/s, of an 8192-cubed product
-BATCH_SIZES = {"cpu": (1, 8, 32), "cuda": (128, 512)}
+BATCH_SIZES = {"cpu": (1, 8, 32), "cuda": (64, 256, 1024)}
+SAMPLE = 200  # items on which the baseline's batch size is found
 
 
 def arguments() -> argparse.Namespace:
@@ -175,50 +177,50 @@ class Benchmark:
             judge.means(architecture, values[architecture.id])
         return [values[architecture.id] for architecture in architectures]
 
-    def reference(self, folder: Path, batch_sizes: Iterable[int]) -> tuple[float, int, dict[str, dict]]:
-        """Seconds, batch size and samples of lm-eval with an extracted folder, at the fastest batch size."""
+    def reference(self, folder: Path, batch_size: int, items: list[dict]) -> tuple[float, dict[str, dict]]:
+        """Seconds and samples of lm-eval with an extracted folder."""
         from lm_eval import simple_evaluate
         from lm_eval.models.huggingface import HFLM
         from lm_eval.tasks import TaskManager
 
         places: dict[str, list[int]] = {}
-        for item in self.items:
+        for item in items:
             name, _, index = item["item"].rsplit("/", 2)
             places.setdefault(name, []).append(int(index))
-        samples = {name: sorted(indices) for name, indices in places.items()}
-        found = []
-        for size in batch_sizes:
-            model = HFLM(
-                str(folder), dtype=self.options.dtype, device=self.options.device, batch_size=size, max_length=2048,
-                trust_remote_code=True,
-            )  # fmt: skip
-            spent = 0.0
-            scored = model.loglikelihood
+        model = HFLM(
+            str(folder), dtype=self.options.dtype, device=self.options.device, batch_size=batch_size, max_length=2048,
+            trust_remote_code=True,
+        )  # fmt: skip
+        spent = 0.0
+        scored = model.loglikelihood
 
-            def loglikelihood(requests: list, scored: Callable = scored, **kwargs: Any) -> list:
-                nonlocal spent
-                seconds, answers = timed(lambda: scored(requests, disable_tqdm=True))
-                spent += seconds
-                return answers
+        def loglikelihood(requests: list, **kwargs: Any) -> list:
+            nonlocal spent
+            seconds, answers = timed(lambda: scored(requests, disable_tqdm=True))
+            spent += seconds
+            return answers
 
-            model.loglikelihood = loglikelihood
-            manager = TaskManager(include_defaults=False)
-            result = simple_evaluate(model, tasks=self.tasks, samples=samples, bootstrap_iters=0, task_manager=manager)
-            rows = {f"{name}/{row['doc_id']}": row for name, rows in result["samples"].items() for row in rows}
-            found.append((spent, size, rows))
-        return min(found, key=lambda each: each[0])
+        model.loglikelihood = loglikelihood
+        result = simple_evaluate(
+            model, tasks=self.tasks, samples={name: sorted(indices) for name, indices in places.items()},
+            bootstrap_iters=0, task_manager=TaskManager(include_defaults=False),
+        )  # fmt: skip
+        return spent, {f"{name}/{row['doc_id']}": row for name, rows in result["samples"].items() for row in rows}
 
     def single(self, space: SearchSpace) -> None:
         draw = np.random.default_rng(SEED)
         networks = [space.full, *(space.random(draw) for _ in range(self.options.subnets))]
-        sizes: tuple[int, ...] = BATCH_SIZES[self.options.device]
+        batch_size = 0
         self.ours(networks[:1])  # warm up
-        for number, architecture in enumerate(networks):
-            with tempfile.TemporaryDirectory() as folder:
-                write_folder(self.folder, architecture, Path(folder), "unknown")
+        for architecture in networks:
+            with tempfile.TemporaryDirectory() as temporary:
+                folder = Path(temporary)
+                write_folder(self.folder, architecture, folder, "unknown")
+                if not batch_size:  # the best for the full network, on some of the items, serves for all
+                    sizes, some = BATCH_SIZES[self.options.device], self.items[:SAMPLE]
+                    batch_size = min(sizes, key=lambda size: self.reference(folder, size, some)[0])
                 seconds, (values,) = timed(lambda a=architecture: self.ours([a]))
-                baseline, size, samples = self.reference(Path(folder), sizes)
-            sizes = (size,)  # the best for the full network serves for all
+                baseline, samples = self.reference(folder, batch_size, self.items)
             rows, chosen, difference = Judge(self.items, "acc").answers(architecture, values), [], []
             for row in rows:
                 name, _, index = row["item"].rsplit("/", 2)
@@ -226,10 +228,10 @@ class Benchmark:
                 chosen.append(row["chosen"] == expected.argmax())
                 difference.append(np.abs(expected - row["loglikelihoods"]).max())
             self.show(
-                case="single", network=("full" if number == 0 else architecture.id), baseline_batch_size=size,
-                baseline_items_per_s=len(rows) / baseline, items_per_s=len(rows) / seconds, speedup=baseline / seconds,
-                same_answers=int(sum(chosen)) == len(rows), different_answers=len(rows) - int(sum(chosen)),
-                max_loglikelihood_difference=float(max(difference)),
+                case="single", network="full" if architecture == space.full else architecture.id,
+                baseline_batch_size=batch_size, baseline_items_per_s=len(rows) / baseline,
+                items_per_s=len(rows) / seconds, speedup=baseline / seconds, same_answers=all(chosen),
+                different_answers=len(rows) - int(sum(chosen)), max_loglikelihood_difference=float(max(difference)),
                 accuracy=float(np.mean([row["credit"] for row in rows])),
                 baseline_accuracy=float(np.mean([sample["acc"] for sample in samples.values()])),
             )  # fmt: skip

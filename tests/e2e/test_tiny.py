@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections import defaultdict
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -116,6 +117,27 @@ def test_tables_are_byte_equal_for_any_number_of_chunks(finished, tmp_path, chun
     assert not planned_jobs(run.stdout).keys() & {"finetune", "build_supernet"}
     for name in ("front.parquet", "picks.parquet", "answers.parquet", "generation-2/archive.parquet"):
         assert (tmp_path / SEARCH / name).read_bytes() == (finished / SEARCH / name).read_bytes(), name
+
+
+def test_answers_to_every_search_item_are_kept_when_asked(finished, tmp_path):
+    for stage in ("model", "tasks", "instructions", "finetune", "supernet"):
+        shutil.copytree(finished / "results" / stage, tmp_path / "results" / stage)
+    shutil.copytree(finished / ".snakemake/metadata", tmp_path / ".snakemake/metadata")
+    shutil.copy(finished / "tiny.yaml", tmp_path)
+    archive = f"{SEARCH}/generation-0/archive.parquet"
+    run = snakemake(tmp_path, archive, *changed(tmp_path, search={"keep_answers": True}))
+    assert run.returncode == 0, run.stdout[-5000:]
+    assert (tmp_path / archive).read_bytes() == (finished / archive).read_bytes()
+    rows = {row["architecture"]: row for row in read_table(tmp_path / archive, "archive").to_pylist()}
+    kept = defaultdict(list)
+    for path in (tmp_path / SEARCH / "generation-0/answers").iterdir():
+        for answer in read_table(path, "answers").to_pylist():
+            kept[answer["architecture"]].append(answer)
+    assert kept.keys() == rows.keys()
+    for name, answers in kept.items():
+        assert len({answer["item"] for answer in answers}) == len(answers) == 40
+        assert sum(answer["chosen"] in answer["gold"] for answer in answers) / 40 == rows[name]["search_accuracy"]
+        assert sum(answer["score"] for answer in answers) / 40 == pytest.approx(rows[name]["search_score"])
 
 
 def test_repeated_training_gives_byte_equal_weights_and_tables(finished, tmp_path):

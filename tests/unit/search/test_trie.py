@@ -4,9 +4,10 @@ import itertools
 
 import pytest
 
-from llamanas.architecture import Architecture
+from llamanas.architecture import Architecture, ModelShape
 from llamanas.search.trie import build_trie, contiguous_part, walk
 
+SHAPE = ModelShape("llama", 3, 8, 4, 2, 1, 4, 16, tied_head=True)
 ALL = [
     Architecture(attention, widths)
     for attention in itertools.product((True, False), repeat=3)
@@ -51,11 +52,17 @@ def test_shared_steps_are_counted():
 
 @pytest.mark.parametrize("of", [1, 2, 5])
 def test_parts_are_whole_even_and_keep_relatives_together(of):
-    rows = [{"attention": a.attention, "intermediate_sizes": a.intermediate_sizes} for a in ALL]
+    rows = [architecture.row(SHAPE, 4) for architecture in ALL]
     parts = [contiguous_part(rows, number, of) for number in range(1, of + 1)]
-    together = [Architecture.from_row(row) for part in parts for row in part]
-    assert sorted(together) == sorted(ALL)
-    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+    assert sorted(row["architecture"] for part in parts for row in part) == sorted(row["architecture"] for row in rows)
+    work = [sum(row["macs_per_token"] for row in part) for part in parts]
+    assert max(work) - min(work) <= 2 * SHAPE.full.macs_per_token(SHAPE)
     computed = sum(build_trie(map(Architecture.from_row, part)).steps for part in parts)
     scattered = sum(build_trie(ALL[number::of]).steps for number in range(of))
     assert computed <= scattered
+
+
+def test_more_parts_than_candidates_leave_some_empty():
+    rows = [architecture.row(SHAPE, 4) for architecture in ALL[:2]]
+    assert sum(len(contiguous_part(rows, number, 5)) for number in range(1, 6)) == 2
+    assert contiguous_part([], 1, 2) == []

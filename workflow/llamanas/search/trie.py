@@ -7,6 +7,7 @@ to the first one in which they differ, and with them the hidden states.
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import accumulate
 from typing import TypeVar
 
 from llamanas.architecture import Architecture, Step
@@ -72,6 +73,12 @@ def walk(
 
 
 def contiguous_part(rows: list[dict], number: int, of: int) -> list[dict]:
-    """The ``number``-th of ``of`` parts of candidates, those with the most steps in common together."""
+    """The ``number``-th of ``of`` parts of candidates: relatives together, and each part about as much work.
+
+    ``rows`` are of artifact ``candidates``; a part may be empty.
+    """
     ordered = sorted(rows, key=lambda row: [(layer, width or 0) for layer, width in Architecture.from_row(row).steps])
-    return ordered[(number - 1) * len(rows) // of : number * len(rows) // of]
+    before = accumulate((row["macs_per_token"] for row in ordered), initial=0)
+    middles = [done + row["macs_per_token"] / 2 for done, row in zip(before, ordered, strict=False)]
+    total = sum(row["macs_per_token"] for row in ordered)
+    return [row for row, middle in zip(ordered, middles, strict=True) if int(of * middle / total) == number - 1]
