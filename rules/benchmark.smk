@@ -20,8 +20,9 @@ rule benchmark_accuracy:
         runtime=120,
     params:
         **SHARED,
-        version=1,
-        data=config["data"],
+        version=2,
+        metric=config["data"]["metric"],
+        max_tokens=config["data"]["max_tokens"],
         confidence=config["select"]["confidence"],
     script:
         "../workflow/scripts/benchmark_accuracy.py"

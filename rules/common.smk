@@ -14,11 +14,15 @@ SEARCH = {
 SHARED = {"seed": config["seed"], "compute": config["compute"]}
 
 
-def memory(factor):
+def memory(factor, besides=0):
     """Memory in MB of a job that holds its input files this many times; grows with each attempt."""
     return lambda wildcards, input, attempt: int(
-        attempt * (1500 + factor * input.size_mb)
+        attempt * (1500 + besides + factor * input.size_mb)
     )
+
+
+# Hidden states that the candidates of an evaluation share.
+SHARED_MB = 1024 * config["compute"]["shared_gb"]
 
 
 wildcard_constraints:

@@ -46,7 +46,7 @@ rule fetch_task:
         "../envs/models.yaml"
     params:
         **SHARED,
-        version=1,
+        version=2,
         data=config["data"],
     script:
         "../workflow/scripts/fetch_task.py"

@@ -20,11 +20,11 @@ rule evaluate_front:
         "../envs/models.yaml"
     resources:
         gpu=GPU,
-        mem_mb=memory(3),
+        mem_mb=memory(3, SHARED_MB),
         runtime=120,
     params:
         **SHARED,
-        version=1,
+        version=2,
         metric=config["data"]["metric"],
         search=SEARCH,
         picks=config["select"]["picks"],

@@ -59,3 +59,33 @@ def test_exported_folder_loads_and_speaks(directory):
     tokens = tokenizer("The capital of France is", return_tensors="pt")
     text = model.generate(**tokens, max_new_tokens=4, do_sample=False)
     assert text.shape[1] == tokens.input_ids.shape[1] + 4
+
+
+@pytest.mark.real
+def test_measured_answers_are_those_of_lm_evals_own_model(directory):
+    """What the super-network answered for the pick and what lm-eval says of its extracted folder, item by item."""
+    from lm_eval import simple_evaluate
+    from lm_eval.models.huggingface import HFLM
+    from lm_eval.tasks import TaskManager
+
+    from llamanas.data.tasks import load_tasks
+
+    search = directory / "results/search/mini_language"
+    picks = {row["pick"]: row for row in read_table(search / "picks.parquet", "picks").to_pylist()}
+    answers = read_table(search / "answers.parquet", "answers").to_pylist()
+    own = [row for row in answers if row["architecture"] == picks["half_way"]["architecture"]]
+    places = [int(row["item"].split("/")[-1]) for row in own]
+    folder = directory / "results/subnets/mini_language/half_way"
+    result = simple_evaluate(
+        HFLM(str(folder), trust_remote_code=True, batch_size=8, device="cpu", dtype="float32"),
+        tasks=load_tasks("mini_language", [ROOT / "config/tasks"]),
+        samples={"mini_language": sorted(places)},
+        bootstrap_iters=0,
+        task_manager=TaskManager(include_defaults=False),
+    )
+    expected = {row["doc_id"]: row for row in result["samples"]["mini_language"]}
+    assert len(own) == 48
+    for place, row in zip(places, own, strict=True):
+        sample = expected[place]
+        assert row["loglikelihoods"] == pytest.approx([float(r[0][0]) for r in sample["resps"]], abs=1e-3)
+        assert row["credit"] == sample["acc"]

@@ -197,7 +197,10 @@ def read_table(path: str | Path, name: str) -> pa.Table:
         )
     table = table.replace_schema_metadata(None)
     if not table.schema.equals(SCHEMAS[name]):
-        raise LlamaNasError(f"{path} has columns {table.schema.names}, expected {SCHEMAS[name].names} for {name!r}")
+        raise LlamaNasError(
+            f"{path} has columns {table.schema.names}, expected {SCHEMAS[name].names} for {name!r}. It was made by "
+            "another version of the workflow; delete it and run again to make it anew."
+        )
     return table
 
 

@@ -19,7 +19,7 @@ def visible_gpus() -> int:
 
 def _lock_free_gpu(count: int) -> tuple[int, IO[str]] | None:
     for index in range(count):
-        lock = (Path(tempfile.gettempdir()) / f"llamanas-gpu-{index}.lock").open("a")
+        lock = (Path(tempfile.gettempdir()) / f"llamanas-{os.getuid()}-gpu-{index}.lock").open("a")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return index, lock
@@ -32,8 +32,8 @@ def _lock_free_gpu(count: int) -> tuple[int, IO[str]] | None:
 def leased_device(wanted: str) -> Iterator[str]:
     """The torch device name for one job: ``cpu`` or ``cuda:<index>``.
 
-    ``wanted`` is ``auto`` (CUDA if there is any), ``cpu`` or ``cuda``. Where a scheduler has set CUDA_VISIBLE_DEVICES
-    the given device is used; elsewhere one GPU is leased by a file lock until the context ends.
+    ``wanted`` is ``auto`` (CUDA if there is any), ``cpu`` or ``cuda``. Where a scheduler has given one GPU through
+    CUDA_VISIBLE_DEVICES it is used; elsewhere one of the visible GPUs is leased by a file lock until the context ends.
 
     Raises:
         LlamaNasError: ``cuda`` is wanted and there is none.
@@ -51,7 +51,7 @@ def leased_device(wanted: str) -> Iterator[str]:
             )
         yield "cpu"
         return
-    if "CUDA_VISIBLE_DEVICES" in os.environ:
+    if "CUDA_VISIBLE_DEVICES" in os.environ and torch.cuda.device_count() == 1:
         yield "cuda:0"
         return
     while (lease := _lock_free_gpu(torch.cuda.device_count())) is None:

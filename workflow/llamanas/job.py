@@ -96,6 +96,8 @@ def job(snakemake: Any) -> Iterator[Job]:
 
     A LlamaNasError, a full disk included, ends the job with its message alone and status 1.
     """
+    if not snakemake.rule.startswith("fetch_"):
+        os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}  # read when these libraries are imported
     log = Path(snakemake.log[0])
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w", buffering=1) as stream, _redirected(stream.fileno()):

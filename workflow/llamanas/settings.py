@@ -32,6 +32,10 @@ def complete(config: dict) -> dict:
             f"export.picks names {sorted(unknown)}, which select.picks does not define; it defines "
             f"{sorted(config['select']['picks'])}."
         )
+    for name, rule in config["select"]["picks"].items():
+        needed = {"smallest_within": "points", "cost_share": "share"}.get(rule["rule"])
+        if needed and needed not in rule:
+            raise LlamaNasError(f"select.picks.{name}: rule {rule['rule']!r} needs the number {needed!r}.")
     if ".." in Path(config["results"]).parts:
         raise LlamaNasError("results must be a folder below the working directory; use --directory to work elsewhere.")
     return config

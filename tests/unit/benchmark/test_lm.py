@@ -9,11 +9,10 @@ from lm_eval.tasks import TaskManager
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from conftest import tiny_model
-from llamanas.benchmark.accuracy import accuracy_row, measure_accuracy
+from llamanas.benchmark.accuracy import accuracy_row
 from llamanas.benchmark.lm import ExportedModel
 from llamanas.benchmark.session import Network
 from llamanas.data.tasks import load_tasks, task_questions
-from llamanas.errors import LlamaNasError
 from llamanas.export.onnx import write_onnx
 from llamanas.models.decoder import load_decoder
 from llamanas.models.families import read_config, shape_of
@@ -30,7 +29,6 @@ PAIRS = [
     ("It is " * 80, "low"),
     ("The pig is here and the rat is not there", " at all, or is it?"),
 ]
-REPORT = [{"item": f"tiny_sounds/test/{index}", "kind": "multiple_choice"} for index in (40, 3, 17, 4, 5, 20)]
 
 
 @pytest.fixture(scope="module", params=["llama", "mistral"])
@@ -83,17 +81,20 @@ def test_generated_texts_equal_lm_eval(models):
     assert own == reference
 
 
-def test_accuracy_equals_lm_eval(folder, models):
-    places = [int(item["item"].split("/")[-1]) for item in REPORT]
-    tasks = load_tasks("tiny_sounds", [folder / "tasks"])
-    samples = {"tiny_sounds": sorted(places)}
-    manager = TaskManager(include_defaults=False)
-    results = simple_evaluate(models[1], tasks=tasks, samples=samples, bootstrap_iters=0, task_manager=manager)
-    expected = {row["doc_id"]: bool(row["acc"]) for row in results["samples"]["tiny_sounds"]}
-    tasks = load_tasks("tiny_sounds", [folder / "tasks"])
-    row = accuracy_row(folder / "model.onnx", folder, tasks, REPORT, "acc", 0.95, 256)
-    assert row["credit"] == [expected[place] for place in places]
-    assert row["n"] == 6 and row["accuracy"] == sum(row["credit"]) / 6
+@pytest.mark.parametrize("few_shot", [0, 2])
+def test_accuracy_equals_lm_evals_own_model_and_ours(folder, models, few_shot):
+    """lm-eval with transformers' network, lm-eval with the exported one, and the stored tokens: the same answers."""
+    tasks = load_tasks("tiny_sounds", [folder / "tasks"], few_shot)
+    longest = models[0].max_length
+    items = [i for i in task_questions(tasks, models[0].tokenizer, longest, None, None) if i["split"] == "report"]
+    row = accuracy_row(folder / "model.onnx", items, "acc", 0.95, longest)
+    for model in models:
+        tasks = load_tasks("tiny_sounds", [folder / "tasks"], few_shot)
+        manager = TaskManager(include_defaults=False)
+        results = simple_evaluate(model, tasks=tasks, bootstrap_iters=0, task_manager=manager)
+        expected = {sample["doc_id"]: sample["acc"] for sample in results["samples"]["tiny_sounds"]}
+        assert row["credit"] == [expected[int(item["item"].split("/")[-1])] for item in items]
+    assert row["n"] == 48 and row["accuracy"] == sum(row["credit"]) / 48
     assert row["accuracy_ci_low"] <= row["accuracy"] <= row["accuracy_ci_high"]
 
 
@@ -109,12 +110,5 @@ def test_credit_of_a_rolling_text_equals_the_super_networks(folder, models, tmp_
     decoder = load_decoder(folder)
     architecture = decoder.shape.full
     values = Scorer(decoder, items).score([architecture], {})[architecture.id]
-    expected = Judge(items, "acc")(values).credit.tolist()
-    row = accuracy_row(folder / "model.onnx", folder, tasks, items, "acc", 0.95, 16)
-    assert len(expected) == 4 and row["credit"] == expected
-
-
-def test_unknown_metric_is_named(folder):
-    tasks = load_tasks("tiny_sounds", [folder / "tasks"])
-    with pytest.raises(LlamaNasError, match="'f1'"):
-        measure_accuracy(folder / "model.onnx", folder, tasks, REPORT[:1], "f1", 256)
+    row = accuracy_row(folder / "model.onnx", items, "acc", 0.95, 16)
+    assert row["n"] == 4 and row["credit"] == Judge(items, "acc")(values).credit.tolist()

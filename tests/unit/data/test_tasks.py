@@ -7,8 +7,10 @@ import pytest
 import yaml
 
 from conftest import tiny_model
-from llamanas.data.tasks import load_tasks, task_questions
+from llamanas.architecture import Architecture
+from llamanas.data.tasks import load_tasks, require_metric, task_questions
 from llamanas.errors import LlamaNasError
+from llamanas.export.huggingface import write_folder
 from llamanas.models.decoder import load_decoder
 from llamanas.search.judge import Judge
 from llamanas.search.lm import SubnetModel, related
@@ -160,4 +162,62 @@ def test_related_contexts_are_scored_together():
     question, other = [1, 2, 3, 4], [1, 9, 9, 9, 9]
     pairs = [(question, [5]), (question, [6, 7]), ([1, 2, 3, 8], [5]), (other, [5])]
     assert related(pairs) == [pairs[:3], pairs[3:]]
-    assert [len(group) for group in related([pairs[0]] * 130)] == [64, 64, 2]
+    long = [([1] * 1000 + [number], [5] * 9) for number in range(6)]
+    groups = related(long)
+    assert sum(groups, []) == long and [len(group) for group in groups] == [3, 3]
+
+
+def test_items_that_cannot_be_scored_are_named(home, tokenizer, tmp_path):
+    def questions(name: str, max_tokens: int = 256, **changes):
+        return task_questions(
+            load_tasks(name, [variant(home, tmp_path, name, **changes)]), tokenizer, max_tokens, None, None
+        )
+
+    with pytest.raises(LlamaNasError, match=r"item tiny_unlabelled/train/\d+ has the right answer \[-1\]"):
+        questions("tiny_unlabelled", doc_to_target="{{ -1 }}")
+    with pytest.raises(LlamaNasError, match="right answer"):
+        questions("tiny_unknown", doc_to_target="no such choice")
+    with pytest.raises(LlamaNasError, match=r"has choices of \[\d+, .* tokens; expected 1 to data.max_tokens \(16\)"):
+        questions("tiny_long", 16, doc_to_choice=["loud " * 30, "soft"], doc_to_target="{{0}}")
+
+
+def test_a_metric_that_the_task_lacks_is_named(home):
+    tasks = load_tasks("tiny_sounds", [home / "tasks"])
+    require_metric(tasks, "acc")
+    with pytest.raises(LlamaNasError, match="lm-eval has no 'acc_norm' for task 'tiny_sounds', only acc"):
+        require_metric(tasks, "acc_norm")
+
+
+def test_worked_examples_do_not_move_items_between_splits(home, tokenizer, tmp_path):
+    folder = variant(home, tmp_path, "tiny_single", test_split=None)
+    splits = []
+    for few_shot in (0, 2):
+        items = task_questions(load_tasks("tiny_single", [folder], few_shot), tokenizer, 256, None, None)
+        splits.append({item["item"]: item["split"] for item in items})
+    assert splits[0] == splits[1]
+
+
+@pytest.mark.parametrize("metric", ["acc", "acc_norm"])
+def test_extracted_subnetwork_in_lm_evals_own_model_gives_the_same_answers(home, tokenizer, tmp_path, metric):
+    from lm_eval.models.huggingface import HFLM
+
+    shape = load_decoder(home / "base").shape
+    architecture = Architecture((True, False, True, False), (96, 32, 0, 64))
+    write_folder(home / "base", architecture, tmp_path / "subnet", "unknown")
+    metrics = [{"metric": "acc"}, {"metric": "acc_norm"}]
+    folder = variant(
+        home, tmp_path, "tiny_metrics", metric_list=metrics, doc_to_choice=["loud", "softly", "high", "lo"]
+    )
+    model = HFLM(str(tmp_path / "subnet"), trust_remote_code=True, batch_size=4, device="cpu")
+    expected, results = lm_eval_says(model, "tiny_metrics", folder, 0)
+    items = task_questions(load_tasks("tiny_metrics", [folder], 0), tokenizer, 256, None, None)
+    items = [item for item in items if item["split"] == "report"]
+    values = Scorer(load_decoder(home / "base"), items).score([shape.full, architecture], {})
+    for row in Judge(items, metric).answers(architecture, values[architecture.id]):
+        sample = expected[int(row["item"].split("/")[-1])]
+        assert row["loglikelihoods"] == pytest.approx([float(r[0][0]) for r in sample["resps"]], abs=1e-3)
+        assert row["credit"] == sample[metric]
+    assert (
+        Judge(items, metric).means(architecture, values[architecture.id])["search_accuracy"]
+        == results[f"{metric},none"]
+    )

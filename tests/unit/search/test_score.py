@@ -39,6 +39,21 @@ def test_a_subnetworks_numbers_do_not_depend_on_the_others(family_folder):
         np.testing.assert_array_equal(by_itself[architecture.id], together[architecture.id])
 
 
+@pytest.mark.parametrize("shared_bytes", [2**16, 2**17, 2**30])
+def test_numbers_do_not_depend_on_the_division_into_chunks(family_folder, shared_bytes):
+    decoder, items = load_decoder(family_folder), random_items(6)
+    together = Scorer(decoder, items, 64, shared_bytes).score(SUBNETS, {})
+    for of in (1, 2, len(SUBNETS)):
+        for number in range(of):
+            part = SUBNETS[number::of]
+            for name, values in Scorer(decoder, items, 64, shared_bytes).score(part, {}).items():
+                np.testing.assert_array_equal(values, together[name])
+
+
+def test_nothing_to_score_gives_nothing(family_folder):
+    assert Scorer(load_decoder(family_folder), random_items(7)).score([], {}) == {}
+
+
 def test_kept_numbers_are_not_computed_again(family_folder, monkeypatch):
     decoder, items = load_decoder(family_folder), random_items(3)
     kept: dict = {}

@@ -14,6 +14,7 @@ from llamanas.progress import progress
 ROWS = 64  # continuations computed at once
 TOKENS = 4096  # positions computed at once, padding counted
 
+Counted = tuple[float, int]
 Contexts = dict[tuple[int, ...], list[int]]
 
 
@@ -25,33 +26,39 @@ class ExportedModel(TokenizedModel):
         self.network = network
 
     def _loglikelihood_tokens(self, requests: list, **kwargs: Any) -> list[Scored]:
-        """Sum of the log-probabilities of each continuation, and whether each of its tokens is the most likely one.
+        """Sum of the log-probabilities of each continuation, and whether each of its tokens is the most likely one."""
+        lengths = [len(continuation) for _, _, continuation in requests]
+        counted = zip(self.score([(context, rest) for _, context, rest in requests]), lengths, strict=True)
+        return [(total, hits == length) for (total, hits), length in counted]
+
+    def score(self, pairs: list[tuple[list[int], list[int]]]) -> list[Counted]:
+        """For each context and continuation: the sum of its log-probabilities, and how many tokens are the likeliest.
 
         A context that several continuations share is computed once, and logits only where they are used. Most of a
         rolling text is continuation, so that it runs as a whole.
         """
-        continuations = [continuation for _, _, continuation in requests]
+        continuations = [continuation for _, continuation in pairs]
         contexts: Contexts = defaultdict(list)
-        for index, (_, context, continuation) in enumerate(requests):
+        for index, (context, continuation) in enumerate(pairs):
             whole = [*context, *continuation][-self.max_length - 1 :]
             contexts[tuple(whole[: -len(continuation)])].append(index)
-        scores: dict[int, Scored] = {}
-        for context, indices in list(contexts.items()):
-            if len(indices) == 1 and len(continuations[indices[0]]) > len(context):
-                del contexts[context]
-                scores[indices[0]] = self._score_whole(context, continuations[indices[0]])
+        scores: dict[int, Counted] = {}
+        for start, indices in list(contexts.items()):
+            if len(indices) == 1 and len(continuations[indices[0]]) > len(start):
+                del contexts[start]
+                scores[indices[0]] = self._score_whole(start, continuations[indices[0]])
         for batch in progress(_batches(contexts), "score", unit="group"):
             scores |= self._score(batch, continuations)
-        return [scores[index] for index in range(len(requests))]
+        return [scores[index] for index in range(len(pairs))]
 
-    def _score_whole(self, context: tuple[int, ...], continuation: list[int]) -> Scored:
+    def _score_whole(self, context: tuple[int, ...], continuation: list[int]) -> Counted:
         """Score of one continuation in one run."""
         tokens = np.array([[*context, *continuation[:-1]]])
         logits, _ = self.network.run(tokens, keep=len(continuation))
         chosen = _log_softmax(logits[0])[np.arange(len(continuation)), continuation]
-        return float(chosen.sum()), bool((logits[0].argmax(-1) == continuation).all())
+        return float(chosen.sum()), int((logits[0].argmax(-1) == continuation).sum())
 
-    def _score(self, batch: Contexts, continuations: list[list[int]]) -> dict[int, Scored]:
+    def _score(self, batch: Contexts, continuations: list[list[int]]) -> dict[int, Counted]:
         """Scores of the continuations of a batch: the contexts first, then the continuations token by token."""
         lengths = np.array([len(context) for context in batch])
         tokens = np.zeros((len(batch), lengths.max()), np.int64)
@@ -62,15 +69,15 @@ class ExportedModel(TokenizedModel):
         logits = logits[np.arange(len(batch)), lengths - lengths.max() - 1]
         owners = [index for indices in batch.values() for index in indices]
         rows = [row for row, indices in enumerate(batch.values()) for _ in indices]
-        scores = dict.fromkeys(owners, (0.0, True))
+        scores = dict.fromkeys(owners, (0.0, 0))
         step = 0
         while True:
             likelihoods = _log_softmax(logits)
             for row, index in zip(rows, owners, strict=True):
                 token = continuations[index][step]
-                total, greedy = scores[index]
-                best = bool(likelihoods[row].argmax() == token)
-                scores[index] = total + float(likelihoods[row, token]), greedy and best
+                total, hits = scores[index]
+                best = int(likelihoods[row].argmax() == token)
+                scores[index] = total + float(likelihoods[row, token]), hits + best
             step += 1
             going = [(row, index) for row, index in zip(rows, owners, strict=True) if len(continuations[index]) > step]
             if not going:

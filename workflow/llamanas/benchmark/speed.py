@@ -11,6 +11,7 @@ import onnxruntime as ort
 from llamanas.benchmark.memory import peak_memory
 from llamanas.benchmark.session import Network
 from llamanas.export.files import data_file
+from llamanas.progress import progress
 
 
 class Timing(NamedTuple):
@@ -47,7 +48,7 @@ def measure_speed(
     for network in networks.values():
         time_once(network, prompts[-1], new_tokens)
     rows = []
-    for repeat in range(repeats):
+    for repeat in progress(range(repeats), "time", unit="round"):
         row = constants | {"repeat": repeat}
         for prefix in sorted(networks, reverse=bool(repeat % 2)):
             timing = time_once(networks[prefix], prompts[repeat], new_tokens)

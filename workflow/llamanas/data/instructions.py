@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from llamanas.errors import LlamaNasError
+from llamanas.progress import progress
 
 
 def instruction_rows(
@@ -24,7 +25,8 @@ def instruction_rows(
         *((str(f), read_examples(f)) for f in files),
         *((name, hub_examples(name)) for name in hub),
     ]:
-        rows += [alpaca_tokens(source, example, tokenizer, settings["template"]) for example in examples]
+        tokenized = progress(examples, f"tokenize {source}", len(examples), "example")
+        rows += [alpaca_tokens(source, example, tokenizer, settings["template"]) for example in tokenized]
     rows += [example for item in items if item["split"] == "train" for example in train_examples(item)]
     kept = [row for row in rows if row["answer"] and len(row["prompt"]) + len(row["answer"]) <= settings["max_tokens"]]
     print(f"{len(kept)} of {len(rows)} examples have at most {settings['max_tokens']} tokens")

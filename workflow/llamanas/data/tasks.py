@@ -48,6 +48,21 @@ def load_tasks(name: str, folders: list[Path], few_shot: int | None = None) -> l
     return tasks
 
 
+def require_metric(tasks: list[Any], metric: str) -> None:
+    """Refuse a metric that lm-eval does not compute for a multiple-choice task.
+
+    Raises:
+        LlamaNasError: a task lacks the metric.
+    """
+    for task in tasks:
+        known = [entry["metric"] for entry in task.config.metric_list or []]
+        if task.OUTPUT_TYPE == "multiple_choice" and metric not in known:
+            raise LlamaNasError(
+                f"lm-eval has no {metric!r} for task {task.task_name!r}, only {', '.join(map(str, known))}. "
+                "Change data.metric."
+            )
+
+
 def task_questions(
     tasks: list[Any], tokenizer: Any, max_tokens: int, search_items: int | None, report_items: int | None
 ) -> list[dict]:
@@ -85,8 +100,11 @@ def _split_items(task: Any, tokenizer: Any, max_tokens: int) -> Iterable[dict]:
 
 
 def _half(row: dict) -> str:
-    """Search or report, by a hash of the item's text, for a task that scores one split alone."""
-    text = "\x1f".join([row["context_text"], *row["choice_texts"]])
+    """Search or report, by a hash of the item's text, for a task that scores one split alone.
+
+    Worked examples before the question do not count, so that another number of them divides the items alike.
+    """
+    text = "\x1f".join([row["question_text"], *row["choice_texts"]])
     return ("search", "report")[hashlib.sha256(text.encode()).digest()[0] % 2]
 
 
@@ -104,8 +122,31 @@ def _render(task: Any, source: str, tokenizer: Any, max_tokens: int) -> Iterable
         requests.setdefault(request.doc_id, []).append(request)
     for index, of_item in requests.items():
         text, parts = _parts(task, documents[index], [request.args for request in of_item], tokenizer, max_tokens)
-        row = {"item": f"{task.task_name}/{source}/{index}", "source_split": source, "kind": task.OUTPUT_TYPE}
-        yield row | {"weight": 1.0, "gold": [0], "context_text": text} | parts
+        name = f"{task.task_name}/{source}/{index}"
+        about = {"item": name, "source_split": source, "kind": task.OUTPUT_TYPE, "context_text": text}
+        row = {"weight": 1.0, "gold": [0], "question_text": str(task.doc_to_text(documents[index]))} | about | parts
+        if not row["branches"]:
+            continue  # an empty text
+        _check(row, max_tokens)
+        yield row
+
+
+def _check(row: dict, max_tokens: int) -> None:
+    """Refuse what no score can be given for.
+
+    Raises:
+        LlamaNasError: a choice without tokens or longer than a prompt may be, or a right answer that is no choice.
+    """
+    if min(row["scored"]) < 1 or max(row["scored"]) > max_tokens:
+        raise LlamaNasError(
+            f"item {row['item']} has choices of {row['scored']} tokens; expected 1 to data.max_tokens "
+            f"({max_tokens}) each. Raise data.max_tokens, or leave the item out of the task's data."
+        )
+    if not row["gold"] or not all(0 <= gold < len(row["branches"]) for gold in row["gold"]):
+        raise LlamaNasError(
+            f"item {row['item']} has the right answer {row['gold']}, but its choices are numbered 0 to "
+            f"{len(row['branches']) - 1}. Is this split of the data labelled?"
+        )
 
 
 def _parts(task: Any, document: dict, arguments: list[tuple], tokenizer: Any, max_tokens: int) -> tuple[str, dict]:
@@ -142,13 +183,15 @@ def _windows(task: Any, document: dict, text: str, tokenizer: Any, max_tokens: i
 def _gold(task: Any, document: dict, choices: list[str]) -> list[int]:
     gold = task.doc_to_text(document) if task.multiple_input else task.doc_to_target(document)
     answers = gold if isinstance(gold, list) else [gold]
-    return [choices.index(answer) if isinstance(answer, str) else int(answer) for answer in answers]
+    places = {choice: number for number, choice in reversed([*enumerate(choices)])}
+    return [places.get(answer, -1) if isinstance(answer, str) else int(answer) for answer in answers]
 
 
 def encode_pair(tokenizer: Any, context: str, continuation: str) -> tuple[list[int], list[int]]:
     """Tokens of a context and of what follows, divided as lm-eval does: spaces at the seam go to the continuation."""
     encode: Callable[[str], list[int]] = tokenizer.encode
-    if not context:
+    if not context.strip():
+        continuation = context + continuation
         start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
         return [start], tokenizer.encode(continuation, add_special_tokens=False)
     stripped = context.rstrip()

@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 import onnx_ir as ir
 
 from llamanas.artifacts import whole_file
+from llamanas.progress import progress
 
 
 def save_network(network: ir.Model, path: Path) -> None:
@@ -19,7 +20,12 @@ def save_network(network: ir.Model, path: Path) -> None:
     data = data_file(path)
     with whole_file(path) as graph, TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as work:
         # The graph names its weights' file, so that both are written under their own names.
-        ir.save(network, Path(work, path.name), external_data=data.name)
+        written = progress(range(len(network.graph.initializers)), f"write {path.name}", unit="tensor")
+
+        def tell(*_: object) -> None:
+            next(written, None)
+
+        ir.save(network, Path(work, path.name), external_data=data.name, callback=tell)
         os.replace(Path(work, data.name), data)
         os.replace(Path(work, path.name), graph)
 

@@ -11,6 +11,7 @@ from llamanas.artifacts import whole_file
 from llamanas.export.card import model_card
 from llamanas.export.weights import SubnetTensors, WeightFile
 from llamanas.models.families import SUPPORTED, read_config, shape_of
+from llamanas.progress import progress
 
 TEMPLATE = Path(__file__).with_name("modeling_hetero_llama.py")
 WEIGHTS = "model.safetensors"
@@ -39,8 +40,9 @@ def write_folder(source: Path, architecture: Architecture, destination: Path, li
             text = (source / name).read_text()
             _write_text(destination / name, _tokenizer_config(text) if name == TOKENIZER else text)
     with whole_file(destination / WEIGHTS) as temporary:
-        tensors = dict(SubnetTensors(WeightFile(source / WEIGHTS), architecture, shape))
-        save_file(tensors, temporary, metadata={"format": "pt"})
+        tensors = SubnetTensors(WeightFile(source / WEIGHTS), architecture, shape)
+        cut = dict(progress(tensors.items(), "cut", len(tensors), "tensor"))
+        save_file(cut, temporary, metadata={"format": "pt"})
         shutil.copymode(destination / "config.json", temporary)  # safetensors makes it readable by its owner alone
 
 

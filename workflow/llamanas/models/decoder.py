@@ -4,7 +4,6 @@ Parameter names are Hugging Face's, so that its weight files load as they are. A
 transformers' own classes for every family.
 """
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 
 from llamanas.architecture import Architecture, ModelShape
 from llamanas.errors import LlamaNasError
-from llamanas.models.families import shape_of
+from llamanas.models.families import read_config, shape_of
 from llamanas.models.fused import rms_norm, rotate, silu_times
 from llamanas.models.linear import Linear, linear
 
@@ -226,7 +225,7 @@ def load_decoder(folder: str | Path, device: str = "cpu", dtype: str = "float32"
 
     folder = Path(folder)
     with torch.device("meta"):
-        decoder = Decoder(json.loads((folder / "config.json").read_text()))
+        decoder = Decoder(read_config(folder / "config.json"))
     try:
         weights = load_file(folder / "model.safetensors", device=device)
     except (OSError, SafetensorError) as error:

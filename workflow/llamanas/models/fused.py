@@ -4,6 +4,7 @@ On a GPU the steps of a small network wait for memory: eager PyTorch reads and w
 times in a layer.
 """
 
+import sys
 from functools import cache
 from types import ModuleType
 
@@ -16,7 +17,10 @@ from torch import Tensor
 def _triton_kernels() -> ModuleType | None:
     try:
         from llamanas.models import kernels
-    except ImportError:
+
+        kernels.silu_times(*torch.ones(2, 8, device="cuda"))
+    except Exception as error:  # no Triton, or no compiler for it: many kinds
+        print(f"computing without fused kernels, which is slower: {error!r}", file=sys.stderr)
         return None
     return kernels
 

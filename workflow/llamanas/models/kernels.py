@@ -46,7 +46,8 @@ def rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
     """Each last-axis vector of ``x`` over its root mean square, times ``weight``."""
     x = x.contiguous()
     y, size = torch.empty_like(x), x.shape[-1]
-    _rms_norm[(x.numel() // size,)](x, weight, y, size, epsilon, BLOCK=triton.next_power_of_2(size))
+    with torch.cuda.device_of(x):
+        _rms_norm[(x.numel() // size,)](x, weight, y, size, epsilon, BLOCK=triton.next_power_of_2(size))
     return y
 
 
@@ -55,7 +56,8 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     x = x.contiguous()
     y, heads, half = torch.empty_like(x), x.shape[2], x.shape[3] // 2
     blocks = {"HEADS": triton.next_power_of_2(heads), "HALF": triton.next_power_of_2(half)}
-    _rotate[(x.shape[0] * x.shape[1],)](x, cos.contiguous(), sin.contiguous(), y, heads, half, **blocks)
+    with torch.cuda.device_of(x):
+        _rotate[(x.shape[0] * x.shape[1],)](x, cos.contiguous(), sin.contiguous(), y, heads, half, **blocks)
     return y
 
 
@@ -63,5 +65,6 @@ def silu_times(gate: Tensor, up: Tensor) -> Tensor:
     """SiLU of ``gate`` times ``up``, element by element."""
     gate, up = gate.contiguous(), up.contiguous()
     y = torch.empty_like(gate)
-    _silu_times[(triton.cdiv(y.numel(), 1024),)](gate, up, y, y.numel(), BLOCK=1024)
+    with torch.cuda.device_of(gate):
+        _silu_times[(triton.cdiv(y.numel(), 1024),)](gate, up, y, y.numel(), BLOCK=1024)
     return y

@@ -13,6 +13,7 @@ from onnxruntime.quantization.matmul_nbits_quantizer import DefaultWeightOnlyQua
 
 from llamanas.errors import LlamaNasError
 from llamanas.export.files import save_network
+from llamanas.progress import progress
 
 BITS, BLOCK = 8, 32
 INT8_ARITHMETIC = 4  # value of MatMulNBits' accuracy_level
@@ -31,7 +32,7 @@ def quantize_int8(source: Path, destination: Path) -> None:
         raise LlamaNasError(f"{source} cannot be read: {error}. Delete it and run the workflow again.") from error
     graph = network.graph
     replaced = set()
-    for node in list(graph):
+    for node in progress(list(graph), "quantize", unit="node"):
         weight = node.inputs[TABLE_INPUT[node.op_type]] if node.op_type in TABLE_INPUT else None
         tensor = weight.const_value if weight is not None else None
         if tensor is None or tensor.dtype != ir.DataType.FLOAT or len(tensor.shape) != 2:

@@ -12,7 +12,7 @@ from llamanas.models.decoder import Decoder
 from llamanas.search.score import Scorer
 
 Pair = tuple[list[int], list[int]]
-MOST_RELATED = 64  # pairs in one packed sequence, whose attention grows with the square of its length
+LONGEST = 2048  # tokens in one packed sequence of related pairs, since attention grows with the square of its length
 
 
 class SubnetModel(TokenizedModel):
@@ -51,11 +51,15 @@ def related(pairs: list[Pair]) -> list[list[Pair]]:
     These are the choices of a question, and questions after the same worked examples.
     """
     groups: list[list[Pair]] = []
+    used = 0
     for pair in pairs:
         context, first = pair[0], groups[-1][0][0] if groups else []
         half = (max(len(context), len(first)) + 1) // 2
-        if groups and context[:half] == first[:half] and len(groups[-1]) < MOST_RELATED:
+        own = len(context) - half + len(pair[1])  # tokens that the pair adds at most
+        if groups and context[:half] == first[:half] and used + own <= LONGEST:
             groups[-1].append(pair)
+            used += own
         else:
             groups.append([pair])
+            used = len(context) + len(pair[1])
     return groups

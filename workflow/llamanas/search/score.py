@@ -7,7 +7,6 @@ computed only where a token is scored.
 
 from collections.abc import Iterator, MutableMapping
 from itertools import accumulate
-from math import log2
 from typing import NamedTuple
 
 import numpy as np
@@ -21,10 +20,11 @@ from llamanas.progress import progress
 from llamanas.search.batches import Batch, Row, batches, packed_rows
 from llamanas.search.trie import build_trie, walk
 
-SHARED_BYTES = 4 * 2**30  # hidden states that are kept for further sub-networks
+SHARED_BYTES = 2 * 2**30  # hidden states that are kept for further sub-networks
+STATES = 12  # alive at once for up to 1,024 sub-networks; a constant, so that no result depends on their number
 CPU_TOKENS = 512  # positions in a batch: enough to fill the matrix units, few enough for the caches
 GPU_TOKENS = 16384
-LOGIT_BYTES = {"cpu": 2**26, "cuda": 2**31}  # float32 logits in memory at once
+LOGIT_BYTES = {"cpu": 2**26, "cuda": 2**31}  # of the float32 logits of one step, which needs about twice as much
 
 Kept = MutableMapping[tuple[str, int], NDArray]
 
@@ -60,37 +60,37 @@ class Scorer:
 
         ``kept`` takes each finished (sub-network, slab); what it already has is not computed again.
         """
-        slabs = self._slabs(len(architectures))
+        if not architectures:
+            return {}
+        slabs = self._slabs()
         for number, indices in enumerate(slabs):
-            self._score_slab(architectures, number, [self.items[index] for index in indices], kept)
+            what = "evaluate" if len(slabs) == 1 else f"evaluate, part {number + 1} of {len(slabs)} of the items"
+            self._score_slab(architectures, number, [self.items[index] for index in indices], kept, what)
         first = np.cumsum([0, *(len(item["branches"]) for item in self.items)])
         order = np.concatenate([np.arange(first[i], first[i + 1]) for indices in slabs for i in indices])
         place = np.argsort(order)
         everything = {a.id: [kept[a.id, number] for number in range(len(slabs))] for a in architectures}
         return {name: np.concatenate(parts, axis=1)[:, place] for name, parts in everything.items()}
 
-    def _slabs(self, architectures: int) -> list[list[int]]:
-        """Indices of the items of each slab, shorter items first.
-
-        The number of states alive at once is bounded by the number of sub-networks, not by which of them are left, so
-        that a resumed job has the same slabs.
-        """
+    def _slabs(self) -> list[list[int]]:
+        """Indices of the items of each slab, shorter items first; they depend on the items and the budget alone."""
         width = self.decoder.shape.hidden_size * self.decoder.model.norm.weight.element_size()
-        states = 2 + log2(architectures)
         lengths = [sum(row.length for row in packed_rows([item])) for item in self.items]
         order = sorted(range(len(self.items)), key=lambda index: (lengths[index], index))
         # Besides the states, each position has its row of the mask.
-        needs = [lengths[index] * (states * width + lengths[index]) for index in order]
+        needs = [lengths[index] * (STATES * width + lengths[index]) for index in order]
         slabs: dict[int, list[int]] = {}
         for index, total in zip(order, accumulate(needs), strict=True):
             slabs.setdefault(int(total // self.shared_bytes), []).append(index)
         return list(slabs.values())
 
-    def _score_slab(self, architectures: list[Architecture], number: int, items: list[dict], kept: Kept) -> None:
+    def _score_slab(
+        self, architectures: list[Architecture], number: int, items: list[dict], kept: Kept, what: str
+    ) -> None:
         rows = packed_rows(items)
         while left := [a for a in architectures if (a.id, number) not in kept]:
             try:
-                for architecture, values in progress(self._walk(left, rows), "evaluate", len(left), "candidate"):
+                for architecture, values in progress(self._walk(left, rows), what, len(left), "candidate"):
                     kept[architecture.id, number] = values
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error) or self.batch_tokens <= max(row.length for row in rows):
@@ -155,4 +155,5 @@ def found_batch_tokens(decoder: Decoder) -> int:
 
 def is_out_of_memory(error: Exception) -> bool:
     """Whether an exception says that the device's or the machine's memory ran out."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+    said = ("can't allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(text in str(error) for text in said)

@@ -16,7 +16,8 @@ def channel_rows(decoder: Decoder, batch: Answers) -> list[dict]:
     """
     rows = []
     real = batch.sequence.visible.any(2)[:, 0].flatten() if batch.sequence.visible is not None else slice(None)
-    for index, (layer, x) in enumerate(zip(decoder.layers, layer_inputs(decoder, batch), strict=False)):
+    inputs = zip(decoder.layers, layer_inputs(decoder, batch), strict=False)
+    for index, (layer, x) in enumerate(progress(inputs, "rank channels", decoder.shape.layers, "layer")):
         rotation, visible = decoder.rotation(batch.sequence.positions), decoder.visible(batch.sequence)
         x = x + layer.self_attn(layer.input_layernorm(x), rotation, visible)
         activations = layer.mlp.channels(layer.post_attention_layernorm(x), decoder.shape.intermediate_size)
