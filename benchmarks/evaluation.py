@@ -63,6 +63,9 @@ SEED = 2405
 POPULATION = 50
 PEAK = {"NVIDIA H200": 790e12}  # measured bf16 matrix rate in FLOP/s, of an 8192-cubed product
 BATCH_SIZES = {"cpu": (1, 8, 32), "cuda": (64, 256, 1024)}
+NOT_COMPARED = dict.fromkeys(
+    ("baseline_items_per_s", "items_per_s", "speedup", "same_answers", "max_loglikelihood_difference")
+)  # keys that every line has
 SAMPLE = 200  # items on which the baseline's batch size is found
 
 
@@ -73,12 +76,15 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--run", type=Path, default=Path.cwd(), help="directory of a finished run")
-    parser.add_argument(
-        "--gguf", help="base model to fetch where there is no finished run; default SmolLM2-135M-Instruct"
-    )
+    parser.add_argument("--configfile", type=Path, help="settings of the run, where they differ from the default")
     parser.add_argument("--subnets", type=int, default=5, help="random sub-networks beside the full network")
     parser.add_argument("--cases", default="single,population,items,depth,candidates,limit")
     return parser.parse_args()
+
+
+def kind(entry: Any) -> str:
+    """What lm-eval's index says that a name is: TASK, GROUP, or nothing."""
+    return entry.kind.name if entry else ""
 
 
 def found_tasks(given: str, work: Path) -> tuple[list[str], list[Path]]:
@@ -91,7 +97,9 @@ def found_tasks(given: str, work: Path) -> tuple[list[str], list[Path]]:
     from lm_eval.tasks import TaskManager
 
     index = TaskManager().task_index
-    files = {path.stem: path.resolve() for path in sorted(folder.glob("*.parquet")) if path.stem in index}
+    files = {
+        path.stem: path.resolve() for path in sorted(folder.glob("*.parquet")) if kind(index.get(path.stem)) == "TASK"
+    }
     for name, path in files.items():
         local: dict[str, Any] = {"include": str(index[name].yaml_path), "task": name, "dataset_path": "parquet"}
         local |= {"dataset_name": None, "training_split": None, "validation_split": None, "test_split": "test"}
@@ -156,7 +164,7 @@ class Benchmark:
         name = torch.cuda.get_device_name() if options.device == "cuda" else processor()
         threads = "" if options.device == "cuda" else f", {torch.get_num_threads()} threads"
         self.hardware = f"{name}{threads}, {options.dtype}, torch {torch.__version__}, {platform.system()}"
-        self.peak = PEAK.get(name)
+        self.peak = PEAK.get(name) if options.dtype == "bfloat16" else None
         seconds, items = timed(lambda: task_questions(self.tasks, self.tokenizer, 2048, None, None))
         scored = {item["source_split"] for item in items if item["split"] == "report"}
         items = [item for item in items if item["source_split"] in scored]  # both halves of a task with one split
@@ -167,7 +175,7 @@ class Benchmark:
     def show(self, **columns: Any) -> None:
         about = {"task": self.task, "items": len(self.items), "hardware": self.hardware}
         rounded = {k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in columns.items()}
-        print(json.dumps(rounded | about), file=sys.__stdout__, flush=True)
+        print(json.dumps(NOT_COMPARED | rounded | about), file=sys.__stdout__, flush=True)
 
     def ours(self, architectures: list[Architecture], items: list[dict] | None = None) -> list[NDArray]:
         """Log-likelihoods of sub-networks, measured and judged as in the workflow."""
@@ -191,21 +199,23 @@ class Benchmark:
             str(folder), dtype=self.options.dtype, device=self.options.device, batch_size=batch_size, max_length=2048,
             trust_remote_code=True,
         )  # fmt: skip
-        spent = 0.0
-        scored = model.loglikelihood
+        spent = []
 
-        def loglikelihood(requests: list, **kwargs: Any) -> list:
-            nonlocal spent
-            seconds, answers = timed(lambda: scored(requests, disable_tqdm=True))
-            spent += seconds
-            return answers
+        def with_time(scored: Callable) -> Callable:
+            def called(requests: list, **kwargs: Any) -> list:
+                seconds, answers = timed(lambda: scored(requests, disable_tqdm=True))
+                spent.append(seconds)
+                return answers
 
-        model.loglikelihood = loglikelihood
+            return called
+
+        model.loglikelihood = with_time(model.loglikelihood)
+        model.loglikelihood_rolling = with_time(model.loglikelihood_rolling)
         result = simple_evaluate(
             model, tasks=self.tasks, samples={name: sorted(indices) for name, indices in places.items()},
             bootstrap_iters=0, task_manager=TaskManager(include_defaults=False),
         )  # fmt: skip
-        return spent, {f"{name}/{row['doc_id']}": row for name, rows in result["samples"].items() for row in rows}
+        return sum(spent), {f"{name}/{row['doc_id']}": row for name, rows in result["samples"].items() for row in rows}
 
     def single(self, space: SearchSpace) -> None:
         draw = np.random.default_rng(SEED)
@@ -221,19 +231,26 @@ class Benchmark:
                     batch_size = min(sizes, key=lambda size: self.reference(folder, size, some)[0])
                 seconds, (values,) = timed(lambda a=architecture: self.ours([a]))
                 baseline, samples = self.reference(folder, batch_size, self.items)
-            rows, chosen, difference = Judge(self.items, "acc").answers(architecture, values), [], []
-            for row in rows:
+            rows, same, difference, credit = Judge(self.items, "acc").answers(architecture, values), [], [], []
+            for row, item in zip(rows, self.items, strict=True):
                 name, _, index = row["item"].rsplit("/", 2)
-                expected = np.array([float(np.ravel(r[0])[0]) for r in samples[f"{name}/{index}"]["resps"]])
-                chosen.append(row["chosen"] == expected.argmax())
-                difference.append(np.abs(expected - row["loglikelihoods"]).max())
+                sample = samples[f"{name}/{index}"]
+                expected = np.array([float(np.ravel(r[0])[0]) for r in sample["resps"]])
+                rolling = item["kind"] == "loglikelihood_rolling"
+                own = np.array([sum(row["loglikelihoods"])] if rolling else row["loglikelihoods"])
+                difference.append(np.abs(expected - own).max())
+                credit.append(sample.get("acc"))
+                if item["kind"] == "multiple_choice":
+                    same.append(row["chosen"] == expected.argmax())
+                else:  # nothing is chosen: the answer counts as right in both or in none; a text has a likelihood alone
+                    same.append(difference[-1] < 1e-3 if rolling else row["credit"] == sample["acc"])
             self.show(
                 case="single", network="full" if architecture == space.full else architecture.id,
                 baseline_batch_size=batch_size, baseline_items_per_s=len(rows) / baseline,
-                items_per_s=len(rows) / seconds, speedup=baseline / seconds, same_answers=all(chosen),
-                different_answers=len(rows) - int(sum(chosen)), max_loglikelihood_difference=float(max(difference)),
+                items_per_s=len(rows) / seconds, speedup=baseline / seconds, same_answers=all(same),
+                different_answers=len(rows) - int(sum(same)), max_loglikelihood_difference=float(max(difference)),
                 accuracy=float(np.mean([row["credit"] for row in rows])),
-                baseline_accuracy=float(np.mean([sample["acc"] for sample in samples.values()])),
+                baseline_accuracy=None if None in credit else float(np.mean(credit)),
             )  # fmt: skip
 
     def population(self, candidates: list[Architecture]) -> None:
@@ -290,8 +307,8 @@ class Benchmark:
 def main() -> None:
     options = arguments()
     cases = set(options.cases.split(","))
-    model = {"model": {"source": {"gguf": options.gguf}}} if options.gguf else {}
-    config = settings.complete({"downloads": str(ROOT / "downloads"), **model})
+    given = yaml.safe_load(options.configfile.read_text()) if options.configfile else {}
+    config = settings.complete({"downloads": str(ROOT / "downloads")} | given)
     # What the workflow's functions print belongs to a job's log.
     with tempfile.TemporaryDirectory() as temporary, contextlib.redirect_stdout(sys.stderr):
         work = Path(temporary)

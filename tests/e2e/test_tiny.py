@@ -1,7 +1,10 @@
 """A whole experiment with a tiny model: every artifact, re-runs, chunks, and what happens when files break."""
 
+import json
 import os
 import shutil
+import subprocess
+import sys
 from collections import defaultdict
 from pathlib import Path
 from xml.etree import ElementTree
@@ -12,7 +15,7 @@ import yaml
 
 from llamanas.artifacts import SCHEMAS, provenance_of, read_table
 from tiny_experiment import write_experiment
-from workflow_runner import planned_jobs, snakemake
+from workflow_runner import ROOT, planned_jobs, snakemake
 
 SEARCH = "results/search/tiny_sounds"
 CONFIG = "--configfile", "tiny.yaml"
@@ -87,6 +90,25 @@ def test_summary_and_page_name_what_was_exported(finished):
     assert "tiny_sounds" in page and "half_way" in page and "<svg" in page
     drawing = ElementTree.parse(finished / "results/report/fronts/tiny_sounds.svg").getroot()
     assert drawing.tag.endswith("svg") and len(drawing.findall(".//{*}path")) > 10
+
+
+def test_the_evaluation_benchmark_finds_lm_evals_answers(finished):
+    """`benchmarks/evaluation.py` on the tiny run: lm-eval's own model on extracted folders, and candidates together."""
+    command = [sys.executable, str(ROOT / "benchmarks/evaluation.py"), "--device", "cpu", "--subnets", "2"]
+    command += ["--run", str(finished), "--configfile", str(finished / "tiny.yaml"), "--tasks", str(finished / "tasks")]
+    run = subprocess.run([*command, "--items", "24"], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr[-3000:]
+    lines = [json.loads(line) for line in run.stdout.splitlines()]
+    keys = {"case", "task", "items", "hardware", "baseline_items_per_s", "items_per_s", "speedup", "same_answers"}
+    assert all(line.keys() >= keys | {"max_loglikelihood_difference"} and line["items"] == 24 for line in lines)
+    single = [line for line in lines if line["case"] == "single"]
+    assert len(single) == 3 and {line["case"] for line in lines} >= {"population", "items", "depth", "limit"}
+    for line in single:
+        assert line["same_answers"] and line["accuracy"] == line["baseline_accuracy"]
+        assert line["max_loglikelihood_difference"] < 1e-3
+    (together,) = (line for line in lines if line["case"] == "population")
+    assert together["same_answers"] and together["max_loglikelihood_difference"] == 0
+    assert together["sub_layers"] < together["sub_layers_alone"]
 
 
 def test_second_run_has_nothing_to_do(finished):
