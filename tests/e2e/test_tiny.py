@@ -152,7 +152,7 @@ def test_answers_to_every_search_item_are_kept_when_asked(finished, tmp_path):
     assert (tmp_path / archive).read_bytes() == (finished / archive).read_bytes()
     rows = {row["architecture"]: row for row in read_table(tmp_path / archive, "archive").to_pylist()}
     kept = defaultdict(list)
-    for path in (tmp_path / SEARCH / "generation-0/answers").iterdir():
+    for path in (tmp_path / SEARCH / "generation-0/answers").glob("*.parquet"):
         for answer in read_table(path, "answers").to_pylist():
             kept[answer["architecture"]].append(answer)
     assert kept.keys() == rows.keys()
