@@ -12,7 +12,8 @@ Cases:
 * `single`: a network by itself, the baseline being lm-eval with the extracted Hugging Face folder, at the batch size
   that is the fastest of a few on some of the items. Both start from loaded weights and end with a score for every
   choice. The baseline tokenizes every time, as it must; the items of the workflow were tokenized once for all
-  candidates (`prepare` is what that took).
+  candidates (`prepare` is what that took). `baseline_own_difference` is how much lm-eval's own log-likelihoods of some
+  of the items change with another batch size, by rounding alone.
 * `population`: 50 candidates that LINAS proposes after a measured generation of 50, against the same candidates one by
   one. `sub_layers` and `sub_layers_alone` are the sub-layers that were computed with and without sharing.
 * `items`, `depth`, `candidates`: seconds per candidate against their number.
@@ -48,6 +49,7 @@ from llamanas.data.tasks import load_tasks, task_questions  # noqa: E402
 from llamanas.export.huggingface import write_folder  # noqa: E402
 from llamanas.models.decoder import Decoder, load_decoder  # noqa: E402
 from llamanas.models.fetch import fetch_model  # noqa: E402
+from llamanas.models.linear import linear  # noqa: E402
 from llamanas.randomness import shuffled_by_hash  # noqa: E402
 from llamanas.search.batches import batches, packed_rows  # noqa: E402
 from llamanas.search.judge import Judge  # noqa: E402
@@ -61,7 +63,7 @@ from llamanas.supernet.space import SearchSpace, search_space  # noqa: E402
 
 SEED = 2405
 POPULATION = 50
-PEAK = {"NVIDIA H200": 790e12}  # measured bf16 matrix rate in FLOP/s, of an 8192-cubed product
+PEAK_SIZE = {"cpu": 2048, "cuda": 8192}  # of the square matrices whose product tells the arithmetic limit
 BATCH_SIZES = {"cpu": (1, 8, 32), "cuda": (64, 256, 1024)}
 NOT_COMPARED = dict.fromkeys(
     ("baseline_items_per_s", "items_per_s", "speedup", "same_answers", "max_loglikelihood_difference")
@@ -80,6 +82,20 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--subnets", type=int, default=5, help="random sub-networks beside the full network")
     parser.add_argument("--cases", default="single,population,items,depth,candidates,limit")
     return parser.parse_args()
+
+
+def matrix_rate(device: str, dtype: torch.dtype) -> float:
+    """Measured FLOP/s of a large matrix product of random numbers, the practical peak of the hardware."""
+    size = PEAK_SIZE[device]
+    a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+
+    def product() -> None:
+        linear(a, b)
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    timed(product, 3)
+    return 2 * size**3 / timed(product, 10)[0]
 
 
 def kind(entry: Any) -> str:
@@ -151,6 +167,11 @@ def population(space: SearchSpace, decoder: Decoder, items: list[dict], importan
     ]
 
 
+def loglikelihoods(sample: dict) -> NDArray:
+    """What lm-eval's model answered to the requests of one item."""
+    return np.array([float(np.ravel(response[0])[0]) for response in sample["resps"]])
+
+
 class Benchmark:
     """The cases of one task."""
 
@@ -164,7 +185,6 @@ class Benchmark:
         name = torch.cuda.get_device_name() if options.device == "cuda" else processor()
         threads = "" if options.device == "cuda" else f", {torch.get_num_threads()} threads"
         self.hardware = f"{name}{threads}, {options.dtype}, torch {torch.__version__}, {platform.system()}"
-        self.peak = PEAK.get(name) if options.dtype == "bfloat16" else None
         seconds, items = timed(lambda: task_questions(self.tasks, self.tokenizer, 2048, None, None))
         scored = {item["source_split"] for item in items if item["split"] == "report"}
         items = [item for item in items if item["source_split"] in scored]  # both halves of a task with one split
@@ -220,22 +240,22 @@ class Benchmark:
     def single(self, space: SearchSpace) -> None:
         draw = np.random.default_rng(SEED)
         networks = [space.full, *(space.random(draw) for _ in range(self.options.subnets))]
-        batch_size = 0
+        sizes, some, batch_size = BATCH_SIZES[self.options.device], self.items[:SAMPLE], 0
         self.ours(networks[:1])  # warm up
         for architecture in networks:
             with tempfile.TemporaryDirectory() as temporary:
                 folder = Path(temporary)
                 write_folder(self.folder, architecture, folder, "unknown")
                 if not batch_size:  # the best for the full network, on some of the items, serves for all
-                    sizes, some = BATCH_SIZES[self.options.device], self.items[:SAMPLE]
                     batch_size = min(sizes, key=lambda size: self.reference(folder, size, some)[0])
                 seconds, (values,) = timed(lambda a=architecture: self.ours([a]))
                 baseline, samples = self.reference(folder, batch_size, self.items)
+                _, others = self.reference(folder, next(s for s in sizes if s != batch_size), some)
             rows, same, difference, credit = Judge(self.items, "acc").answers(architecture, values), [], [], []
             for row, item in zip(rows, self.items, strict=True):
                 name, _, index = row["item"].rsplit("/", 2)
                 sample = samples[f"{name}/{index}"]
-                expected = np.array([float(np.ravel(r[0])[0]) for r in sample["resps"]])
+                expected = loglikelihoods(sample)
                 rolling = item["kind"] == "loglikelihood_rolling"
                 own = np.array([sum(row["loglikelihoods"])] if rolling else row["loglikelihoods"])
                 difference.append(np.abs(expected - own).max())
@@ -249,6 +269,10 @@ class Benchmark:
                 baseline_batch_size=batch_size, baseline_items_per_s=len(rows) / baseline,
                 items_per_s=len(rows) / seconds, speedup=baseline / seconds, same_answers=all(same),
                 different_answers=len(rows) - int(sum(same)), max_loglikelihood_difference=float(max(difference)),
+                baseline_own_difference=max(
+                    float(np.abs(loglikelihoods(samples[name]) - loglikelihoods(other)).max())
+                    for name, other in others.items()
+                ),
                 accuracy=float(np.mean([row["credit"] for row in rows])),
                 baseline_accuracy=None if None in credit else float(np.mean(credit)),
             )  # fmt: skip
@@ -297,10 +321,11 @@ class Benchmark:
         layers = shape.layers * (shape.attention_macs + shape.mlp_macs(shape.intermediate_size))
         flops = 2 * (padded * layers + scored * shape.vocabulary_size * shape.hidden_size)
         seconds, _ = timed(lambda: self.ours([space.full]), 3)
-        rate = {"share_of_peak": flops / self.peak / seconds, "limit_seconds": flops / self.peak} if self.peak else {}
+        peak = matrix_rate(self.options.device, getattr(torch, self.options.dtype))
         self.show(
             case="limit", seconds=seconds, tokens=sum(row.length for row in rows), tokens_padded=padded,
-            scored_tokens=scored, tera_flop=flops / 1e12, tera_flop_per_s=flops / seconds / 1e12, **rate,
+            scored_tokens=scored, tera_flop=flops / 1e12, tera_flop_per_s=flops / seconds / 1e12,
+            measured_peak_tera_flop_per_s=peak / 1e12, share_of_peak=flops / peak / seconds, limit_seconds=flops / peak,
         )  # fmt: skip
 
 
