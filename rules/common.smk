@@ -5,13 +5,18 @@ LOGS = Path("logs")
 GENERATIONS = config["search"]["generations"]
 EXPORTED = ["full", *[pick for pick in config["export"]["picks"] if pick != "full"]]
 GPU = int(config["compute"]["device"] != "cpu" and visible_gpus() > 0)
+TRAINING_GPUS = GPU * config["compute"]["processes"]
 # How many generations follow, how many jobs measure them, and what else they write changes nothing in a generation.
 SEARCH = {
     key: value
     for key, value in config["search"].items()
     if key not in ("chunks", "generations", "keep_answers")
 }
-SHARED = {"seed": config["seed"], "compute": config["compute"]}
+PROCESSES = config["compute"]["processes"]
+# Of interest to trainings alone.
+COMPUTE = {key: value for key, value in config["compute"].items() if key != "processes"}
+SHARED = {"seed": config["seed"], "compute": COMPUTE}
+HEALED = config["heal"]["steps"] > 0
 
 
 def memory(factor, besides=0):
@@ -30,7 +35,7 @@ wildcard_constraints:
     pick="[a-z][a-z0-9_]*",
     generation=r"\d+",
     precision="fp32|int8",
-    stage="model|finetune",
+    stage="finetune|train_supernet",
 
 
 def network_task(task, pick):
@@ -59,6 +64,17 @@ def picks_of(wildcards):
         if wildcards.pick == "full"
         else RESULTS / "search" / wildcards.task / "picks.parquet"
     )
+
+
+def weights_of(wildcards):
+    """Weights and manifest of a pick: the super-network's, or the pick's own where picks are healed."""
+    folder = RESULTS / "supernet"
+    if HEALED and wildcards.pick != "full":
+        folder = RESULTS / "heal" / wildcards.task / wildcards.pick
+    return {
+        "weights": folder / "model.safetensors",
+        "manifest": folder / "manifest.parquet",
+    }
 
 
 def network_of(wildcards):

@@ -46,27 +46,8 @@ rule fetch_task:
         "../envs/models.yaml"
     params:
         **SHARED,
-        version=2,
+        version=3,
         data=config["data"],
+        members=lambda wildcards: config["groups"].get(wildcards.task, [wildcards.task]),
     script:
         "../workflow/scripts/fetch_task.py"
-
-
-rule fetch_instructions:
-    input:
-        manifest=rules.fetch_model.output.manifest,
-        questions=expand(rules.fetch_task.output.questions, task=config["tasks"]),
-    output:
-        instructions=RESULTS / "instructions/instructions.parquet",
-    log:
-        LOGS / "fetch_instructions.log",
-    benchmark:
-        LOGS / "fetch_instructions.tsv"
-    conda:
-        "../envs/models.yaml"
-    params:
-        **SHARED,
-        version=1,
-        instructions=config["instructions"],
-    script:
-        "../workflow/scripts/fetch_instructions.py"

@@ -1,4 +1,87 @@
-"""Ranking and the one fine-tuning of the super-network."""
+"""Fine-tuning of the full network, the examples for it, and what layers and channels are worth."""
+
+WRITTEN = (
+    {"written": RESULTS / "instructions/written.parquet"}
+    if config["instructions"]["self_examples"]
+    else {}
+)
+
+
+rule write_examples:
+    input:
+        weights=rules.fetch_model.output.weights,
+        manifest=rules.fetch_model.output.manifest,
+    output:
+        written=RESULTS / "instructions/written.parquet",
+    log:
+        LOGS / "write_examples.log",
+    benchmark:
+        LOGS / "write_examples.tsv"
+    conda:
+        "../envs/models.yaml"
+    threads: config["compute"]["threads"]
+    resources:
+        gpu=GPU,
+        mem_mb=memory(3),
+        runtime=120,
+    params:
+        **SHARED,
+        version=1,
+        self_examples=config["instructions"]["self_examples"],
+        max_tokens=config["instructions"]["max_tokens"],
+    script:
+        "../workflow/scripts/write_examples.py"
+
+
+rule fetch_instructions:
+    input:
+        **WRITTEN,
+        manifest=rules.fetch_model.output.manifest,
+        questions=expand(rules.fetch_task.output.questions, task=config["tasks"]),
+    output:
+        instructions=RESULTS / "instructions/instructions.parquet",
+    log:
+        LOGS / "fetch_instructions.log",
+    benchmark:
+        LOGS / "fetch_instructions.tsv"
+    conda:
+        "../envs/models.yaml"
+    params:
+        **SHARED,
+        version=2,
+        instructions=config["instructions"],
+        data=config["data"],
+    script:
+        "../workflow/scripts/fetch_instructions.py"
+
+
+rule finetune:
+    input:
+        weights=rules.fetch_model.output.weights,
+        manifest=rules.fetch_model.output.manifest,
+        instructions=rules.fetch_instructions.output.instructions,
+    output:
+        weights=RESULTS / "finetune/model.safetensors",
+        manifest=RESULTS / "finetune/manifest.parquet",
+        losses=RESULTS / "finetune/losses.parquet",
+    log:
+        LOGS / "finetune.log",
+    benchmark:
+        LOGS / "finetune.tsv"
+    conda:
+        "../envs/models.yaml"
+    threads: config["compute"]["threads"]
+    resources:
+        gpu=TRAINING_GPUS,
+        mem_mb=memory(5, 2000 * PROCESSES),
+        runtime=720,
+    params:
+        **SHARED,
+        processes=PROCESSES,
+        version=2,
+        finetune=config["finetune"],
+    script:
+        "../workflow/scripts/finetune.py"
 
 
 rule rank_importance:
@@ -21,40 +104,8 @@ rule rank_importance:
         runtime=60,
     params:
         **SHARED,
-        version=1,
+        version=2,
         importance=config["importance"],
         space=config["space"],
-        # Before the fine-tune only the order of the channels is needed.
-        sensitivities=lambda wildcards: wildcards.stage == "finetune",
     script:
         "../workflow/scripts/rank_importance.py"
-
-
-rule finetune:
-    input:
-        weights=rules.fetch_model.output.weights,
-        manifest=rules.fetch_model.output.manifest,
-        importance=RESULTS / "model/importance.parquet",
-        instructions=rules.fetch_instructions.output.instructions,
-    output:
-        weights=RESULTS / "finetune/model.safetensors",
-        manifest=RESULTS / "finetune/manifest.parquet",
-        losses=RESULTS / "finetune/losses.parquet",
-    log:
-        LOGS / "finetune.log",
-    benchmark:
-        LOGS / "finetune.tsv"
-    conda:
-        "../envs/models.yaml"
-    threads: config["compute"]["threads"]
-    resources:
-        gpu=GPU,
-        mem_mb=memory(5),
-        runtime=720,
-    params:
-        **SHARED,
-        version=1,
-        finetune=config["finetune"],
-        space=config["space"],
-    script:
-        "../workflow/scripts/finetune.py"

@@ -3,9 +3,8 @@
 
 rule extract_subnet:
     input:
+        unpack(weights_of),
         picks=picks_of,
-        weights=rules.build_supernet.output.weights,
-        manifest=rules.build_supernet.output.manifest,
     output:
         weights=RESULTS / "subnets/{task}/{pick}/model.safetensors",
         config=RESULTS / "subnets/{task}/{pick}/config.json",
@@ -29,9 +28,8 @@ rule extract_subnet:
 
 rule export_onnx:
     input:
+        unpack(weights_of),
         picks=picks_of,
-        weights=rules.build_supernet.output.weights,
-        manifest=rules.build_supernet.output.manifest,
     output:
         network=RESULTS / "onnx/{task}/{pick}/fp32/model.onnx",
         data=RESULTS / "onnx/{task}/{pick}/fp32/model.onnx.data",

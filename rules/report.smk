@@ -17,15 +17,29 @@ ACCURACY, SPEED = (
     for kind, place in (("accuracy", lambda task, pick: task), ("speed", network_task))
 )
 
+HEALING = (
+    {
+        "healing": [
+            RESULTS / "heal" / task / pick / "healing.parquet"
+            for task in config["tasks"]
+            for pick in EXPORTED
+            if pick != "full"
+        ]
+    }
+    if HEALED
+    else {}
+)
+
 
 rule report:
     input:
+        **HEALING,
         archive=expand(rules.evaluate_front.input.archive, task=config["tasks"]),
         front=expand(rules.select_front.output.front, task=config["tasks"]),
         picks=expand(rules.select_front.output.picks, task=config["tasks"]),
         accuracy=ACCURACY,
         speed=sorted(set(SPEED)),
-        losses=rules.finetune.output.losses,
+        losses=[rules.finetune.output.losses, rules.train_supernet.output.losses],
         importance=rules.build_supernet.output.importance,
         space=rules.build_supernet.output.space,
         manifest=rules.build_supernet.output.manifest,

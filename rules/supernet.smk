@@ -1,11 +1,42 @@
-"""The super-network: channels in order of importance, and the space of its sub-networks."""
+"""The super-network: trained together with its sub-networks, channels in order of importance, the space of them."""
 
 
-rule build_supernet:
+rule train_supernet:
     input:
         weights=rules.finetune.output.weights,
         manifest=rules.finetune.output.manifest,
         importance=RESULTS / "finetune/importance.parquet",
+        instructions=rules.fetch_instructions.output.instructions,
+    output:
+        weights=RESULTS / "train_supernet/model.safetensors",
+        manifest=RESULTS / "train_supernet/manifest.parquet",
+        losses=RESULTS / "train_supernet/losses.parquet",
+    log:
+        LOGS / "train_supernet.log",
+    benchmark:
+        LOGS / "train_supernet.tsv"
+    conda:
+        "../envs/models.yaml"
+    threads: config["compute"]["threads"]
+    resources:
+        gpu=TRAINING_GPUS,
+        mem_mb=memory(6, 2000 * PROCESSES),
+        runtime=720,
+    params:
+        **SHARED,
+        processes=PROCESSES,
+        version=1,
+        supernet=config["supernet"],
+        space=config["space"],
+    script:
+        "../workflow/scripts/train_supernet.py"
+
+
+rule build_supernet:
+    input:
+        weights=rules.train_supernet.output.weights,
+        manifest=rules.train_supernet.output.manifest,
+        importance=RESULTS / "train_supernet/importance.parquet",
     output:
         weights=RESULTS / "supernet/model.safetensors",
         config=RESULTS / "supernet/config.json",

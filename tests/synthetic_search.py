@@ -7,6 +7,7 @@ from llamanas.supernet.space import SearchSpace, search_space
 
 SETTINGS = {
     "algorithm": "linas",
+    "use_importance": True,
     "objective": "parameters",
     "score": "search_score",
     "population": 8,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import yaml
 
+TRAINING = {"method": "lora", "batch_tokens": 128, "checkpoint_steps": 2, "lora": {"rank": 4, "alpha": 8}}
 ANIMALS = ("cat", "dog", "hen", "fox", "cow", "ant", "bee", "owl", "pig", "rat", "bat", "eel")
 SOUNDS = ("loud", "soft", "high", "low")
 
@@ -86,9 +87,11 @@ def write_experiment(folder: Path, family: str = "llama", **changes) -> Path:
         "model": {"source": {"folder": str(folder / "base"), "license": "apache-2.0"}},
         "tasks": ["tiny_sounds"],
         "data": {"task_folders": [str(folder / "tasks")], "search_items": 40, "report_items": 44},
-        "instructions": {"files": [str(folder / "examples.jsonl")]},
+        "instructions": {"files": [str(folder / "examples.jsonl")], "choices": "all", "self_examples": 4},
         "importance": {"calibration_tokens": 128},
-        "finetune": {"steps": 6, "batch_tokens": 128, "checkpoint_steps": 2, "lora": {"rank": 4, "alpha": 8}},
+        "finetune": TRAINING | {"steps": 4},
+        "supernet": TRAINING | {"steps": 6},
+        "heal": TRAINING | {"steps": 2},
         "space": {"intermediate_sizes": [32, 64], "minimum_depth": 0.5},
         "search": {"population": 8, "generations": 2, "predictor_evaluations": 200, "chunks": 2},
         "select": {"bootstrap": 200},

@@ -1,13 +1,16 @@
 """The plan of jobs: what a dry-run shows, what parsing costs, how bad configurations are refused."""
 
+import re
+
 import pytest
 import yaml
 
 from workflow_runner import ROOT, planned_jobs, snakemake
 
 DEFAULT = {
-    "fetch_model": 1, "fetch_task": 3, "fetch_instructions": 1, "rank_importance": 2, "finetune": 1,
-    "build_supernet": 1, "propose_candidates": 6, "evaluate_chunk": 12, "collect_generation": 6, "evaluate_front": 3,
+    "fetch_model": 1, "fetch_task": 3, "fetch_instructions": 1, "finetune": 1, "rank_importance": 2,
+    "train_supernet": 1, "build_supernet": 1,
+    "propose_candidates": 6, "evaluate_chunk": 12, "collect_generation": 6, "evaluate_front": 3,
     "select_front": 3,
     "extract_subnet": 3, "export_onnx": 4, "quantize": 4, "benchmark_accuracy": 12, "benchmark_speed": 8,
     "report": 1, "all": 1,
@@ -19,6 +22,20 @@ def test_default_experiment_is_planned_whole(tmp_path, snakefile):
     run = snakemake(tmp_path, "-n", snakefile=snakefile)
     assert run.returncode == 0, run.stdout
     assert {name.removeprefix("llamanas_"): count for name, count in planned_jobs(run.stdout).items()} == DEFAULT
+
+
+def test_own_examples_and_healing_are_planned_where_asked_for(tmp_path):
+    (tmp_path / "healed.yaml").write_text(yaml.safe_dump({"instructions": {"self_examples": 4}, "heal": {"steps": 2}}))
+    run = snakemake(tmp_path, "-n", "--configfile", "healed.yaml")
+    plan = {name.removeprefix("llamanas_"): count for name, count in planned_jobs(run.stdout).items()}
+    assert plan == DEFAULT | {"write_examples": 1, "heal": 3, "measure_healing": 3}, run.stdout
+
+
+def test_baselines_are_planned_by_their_name_alone(tmp_path):
+    (tmp_path / "few.yaml").write_text(yaml.safe_dump({"baselines": {"methods": ["random", "taylor"], "ratios": [2]}}))
+    plan = planned_jobs(snakemake(tmp_path, "-n", "baselines", "--configfile", "few.yaml").stdout)
+    assert plan["train_baseline"] == 2 and plan["baselines"] == 1
+    assert not plan.keys() & {"propose_candidates", "heal", "report"}
 
 
 def test_many_generations_and_chunks_are_planned(tmp_path):
@@ -62,7 +79,7 @@ def test_slurm_profile_names_every_gpu_rule_and_only_rules_that_exist():
     texts = "\n".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))
     bodies = {text.split(":")[0]: text for text in texts.split("\nrule ")[1:]}
     named = {entry.split(":")[0] for entry in profile["set-resources"] if "gpu" in entry}
-    assert named == {name for name, body in bodies.items() if "gpu=GPU" in body}
+    assert named == {name for name, body in bodies.items() if re.search(r"gpu=(GPU|TRAINING_GPUS),", body)}
     assert profile["slurm-status-command"] == "squeue"
 
 

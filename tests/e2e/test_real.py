@@ -15,6 +15,7 @@ SMALL = {
     "data": {"search_items": 24, "report_items": 48},
     "importance": {"calibration_tokens": 96},
     "finetune": {"steps": 2, "batch_tokens": 128},
+    "supernet": {"steps": 2, "batch_tokens": 128},
     "search": {"population": 6, "generations": 0},
     "benchmark": {"prompt_tokens": 16, "new_tokens": 2, "repeats": 1},
 }

@@ -14,18 +14,24 @@ import pytest
 import yaml
 
 from llamanas.artifacts import SCHEMAS, provenance_of, read_table
+from llamanas.data.packing import epochs, pack
+from llamanas.models.decoder import load_decoder
+from llamanas.randomness import seed_for
+from llamanas.supernet.importance import sensitivity_rows
 from tiny_experiment import write_experiment
 from workflow_runner import ROOT, planned_jobs, snakemake
 
 SEARCH = "results/search/tiny_sounds"
 CONFIG = "--configfile", "tiny.yaml"
+STAGES = "model", "tasks", "instructions", "finetune", "train_supernet", "supernet"
+TRAININGS = {"write_examples", "finetune", "rank_importance", "train_supernet", "build_supernet"}
 
 
 def changed(folder, **sections) -> tuple[str, str]:
     """Arguments for the experiment in ``folder`` with some settings changed."""
     config = yaml.safe_load((folder / "tiny.yaml").read_text())
     for section, values in sections.items():
-        config[section] = config[section] | values
+        config[section] = config.get(section, {}) | values
     (folder / "changed.yaml").write_text(yaml.safe_dump(config))
     return "--configfile", "changed.yaml"
 
@@ -44,7 +50,7 @@ def test_every_parquet_has_its_schema_and_provenance(finished):
         names.add(stamp["artifact"])
         read_table(path, stamp["artifact"])
         assert stamp["seed"] == 7 and stamp["stage"] and stamp["packages"]["llamanas"]
-    assert names == SCHEMAS.keys()
+    assert names == SCHEMAS.keys() - {"baselines"}
 
 
 def test_archive_holds_every_measured_architecture_once(finished):
@@ -72,13 +78,45 @@ def test_front_is_not_dominated_and_reported_on_other_items(finished):
     assert not items["report"] & (items["search"] | items["train"])
 
 
-def test_exported_accuracy_equals_the_super_networks(finished):
+def test_exported_accuracy_equals_the_networks_that_was_exported(finished):
     picks = read_table(finished / SEARCH / "picks.parquet", "picks").to_pylist()
     reported = {row["pick"]: row["report_accuracy"] for row in picks}
+    healing = finished / "results/heal/tiny_sounds/half_way/healing.parquet"
+    (healed,) = read_table(healing, "healing").to_pylist()
+    assert healed["accuracy_before"] == pytest.approx(reported["half_way"]) and healed["n"] == 44
+    assert healed["difference"] == pytest.approx(healed["accuracy_after"] - healed["accuracy_before"])
+    reported["half_way"] = healed["accuracy_after"]
     for pick in ("full", "half_way"):
         path = finished / f"results/benchmark/tiny_sounds/{pick}/fp32/accuracy.parquet"
         (row,) = read_table(path, "accuracy").to_pylist()
         assert row["accuracy"] == pytest.approx(reported[pick]) and row["n"] == 44
+
+
+def test_every_training_has_its_losses(finished):
+    folders = {"finetune": 4, "train_supernet": 12, "heal/tiny_sounds/half_way": 2}  # a row for each network of a step
+    for folder, count in folders.items():
+        rows = read_table(finished / f"results/{folder}/losses.parquet", "losses").to_pylist()
+        assert {row["stage"] for row in rows} == {folder.split("/")[0]} and len(rows) == count
+        assert all(row["tokens"] > 0 for row in rows)
+
+
+def test_examples_come_from_every_source_and_wrong_choices_have_no_label(finished):
+    tables = [f"results/instructions/{name}.parquet" for name in ("written", "instructions")]
+    written, rows = (read_table(finished / table, Path(table).stem).to_pylist() for table in tables)
+    assert len(written) == 4 and all(row in rows for row in written)
+    tasks = [row["labelled"] for row in rows if row["source"] == "tiny_sounds"]
+    assert len(tasks) == 4 * 48 and sum(tasks) == 48
+    assert len(rows) == 4 * 48 + 4 + 1
+
+
+def test_sensitivities_are_the_super_networks_own(finished):
+    folder = finished / "results/supernet"
+    examples = read_table(finished / "results/instructions/instructions.parquet", "instructions").to_pylist()
+    batch = pack(next(epochs(examples, 128, seed_for(7, "rank_importance", "calibration"))))
+    measured = sensitivity_rows(load_decoder(folder), batch, [0, 32, 64])
+    rows = read_table(folder / "importance.parquet", "importance").to_pylist()
+    kept = {(row["layer"], row["kind"], row["index"]): row["score"] for row in rows if row["kind"] != "channel"}
+    assert {(r["layer"], r["kind"], r["index"]): r["score"] for r in measured} == pytest.approx(kept, rel=1e-3)
 
 
 def test_summary_and_page_name_what_was_exported(finished):
@@ -119,30 +157,30 @@ def test_another_generation_repeats_none(finished):
     plan = planned_jobs(snakemake(finished, "-n", *changed(finished, search={"generations": 3})).stdout)
     new = {"propose_candidates": 1, "evaluate_chunk": 2, "collect_generation": 1, "evaluate_front": 1}
     assert {name: plan[name] for name in new} == new
-    assert not plan.keys() & {"fetch_model", "fetch_task", "finetune", "rank_importance", "build_supernet"}
+    assert not plan.keys() & {"fetch_model", "fetch_task", *TRAININGS}
 
 
 def test_another_report_setting_does_not_train_again(finished):
     plan = planned_jobs(snakemake(finished, "-n", *changed(finished, select={"bootstrap": 300})).stdout)
-    assert "select_front" in plan and not plan.keys() & {"finetune", "evaluate_chunk", "evaluate_front"}
+    assert "select_front" in plan and not plan.keys() & {*TRAININGS, "evaluate_chunk", "evaluate_front"}
 
 
 @pytest.mark.parametrize("chunks", [1, 2, 4])
 def test_tables_are_byte_equal_for_any_number_of_chunks(finished, tmp_path, chunks):
     """One of the three has the number of the finished run: a repeated run."""
-    for stage in ("model", "tasks", "instructions", "finetune", "supernet"):
+    for stage in STAGES:
         shutil.copytree(finished / "results" / stage, tmp_path / "results" / stage)
     shutil.copytree(finished / ".snakemake/metadata", tmp_path / ".snakemake/metadata")
     shutil.copy(finished / "tiny.yaml", tmp_path)
     run = snakemake(tmp_path, f"{SEARCH}/front.parquet", *changed(tmp_path, search={"chunks": chunks}))
     assert run.returncode == 0, run.stdout[-5000:]
-    assert not planned_jobs(run.stdout).keys() & {"finetune", "build_supernet"}
+    assert not planned_jobs(run.stdout).keys() & TRAININGS
     for name in ("front.parquet", "picks.parquet", "answers.parquet", "generation-2/archive.parquet"):
         assert (tmp_path / SEARCH / name).read_bytes() == (finished / SEARCH / name).read_bytes(), name
 
 
 def test_answers_to_every_search_item_are_kept_when_asked(finished, tmp_path):
-    for stage in ("model", "tasks", "instructions", "finetune", "supernet"):
+    for stage in STAGES:
         shutil.copytree(finished / "results" / stage, tmp_path / "results" / stage)
     shutil.copytree(finished / ".snakemake/metadata", tmp_path / ".snakemake/metadata")
     shutil.copy(finished / "tiny.yaml", tmp_path)
@@ -160,6 +198,22 @@ def test_answers_to_every_search_item_are_kept_when_asked(finished, tmp_path):
         assert len({answer["item"] for answer in answers}) == len(answers) == 40
         assert sum(answer["chosen"] in answer["gold"] for answer in answers) / 40 == rows[name]["search_accuracy"]
         assert sum(answer["score"] for answer in answers) / 40 == pytest.approx(rows[name]["search_score"])
+
+
+def test_baselines_are_made_when_asked(finished, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(finished, folder)
+    asked = {"methods": ["uniform_width"], "ratios": [1.2], "steps": 2, "batch_tokens": 128}
+    training = {"method": "lora", "lora": {"rank": 4, "alpha": 8}}
+    run = snakemake(folder, "baselines", *changed(folder, baselines=asked | training))
+    assert run.returncode == 0, run.stdout[-5000:]
+    assert planned_jobs(run.stdout) == {"train_baseline": 1, "baselines": 1}
+    (row,) = read_table(folder / "results/baselines.parquet", "baselines").to_pylist()
+    assert (row["task"], row["method"], row["seed"], row["n"]) == ("tiny_sounds", "uniform_width", 7, 44)
+    assert row["size_ratio"] >= 1.2 and row["ci_low"] <= row["accuracy"] <= row["ci_high"]
+    losses = read_table(folder / "results/baselines/uniform_width/1.2/losses.parquet", "losses").to_pylist()
+    assert [row["stage"] for row in losses] == ["baseline"] * 2
+    assert row["training_tokens"] == sum(loss["tokens"] for loss in losses) > 0
 
 
 def test_repeated_training_gives_byte_equal_weights_and_tables(finished, tmp_path):
@@ -194,7 +248,7 @@ def test_truncated_weights_are_named(finished, tmp_path):
 
 @pytest.mark.parametrize("family", ["mistral", "qwen2", "qwen3"])
 def test_other_families_run_through(tmp_path, family):
-    write_experiment(tmp_path, family, search={"generations": 0, "population": 6}, finetune={"steps": 2})
+    write_experiment(tmp_path, family, search={"generations": 0, "population": 6}, supernet={"steps": 2})
     run = snakemake(tmp_path, *CONFIG)
     assert run.returncode == 0, run.stdout[-5000:]
     (row,) = read_table(

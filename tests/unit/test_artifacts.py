@@ -10,7 +10,7 @@ import pytest
 from llamanas.artifacts import SCHEMAS, provenance_of, read_table, table_of, whole_file, write_table
 from llamanas.errors import LlamaNasError
 
-ROWS = [{"step": 1, "subnet": "full", "loss": 2.5, "tokens": 10}]
+ROWS = [{"stage": "finetune", "step": 1, "subnet": "full", "loss": 2.5, "tokens": 10}]
 
 
 def test_round_trip_with_provenance(tmp_path):
@@ -68,7 +68,7 @@ def test_changed_columns_are_refused(tmp_path):
         read_table(path, "losses")
 
 
-@pytest.mark.parametrize("row", [{"step": 1}, {"step": "x", "subnet": "f", "loss": 1.0, "tokens": 1}])
+@pytest.mark.parametrize("row", [{"step": 1}, ROWS[0] | {"step": "x"}])
 def test_rows_that_do_not_fit_are_refused(row):
     with pytest.raises(LlamaNasError, match="losses"):
         table_of("losses", [row])

@@ -14,9 +14,20 @@ def test_empty_configuration_takes_every_default():
     assert settings.complete(config) == config
 
 
-def test_default_experiment_is_the_default():
+def test_default_experiment_is_the_default_but_for_its_short_trainings():
     default = yaml.safe_load((settings.ROOT / "config/config.yaml").read_text())
+    trainings = [default.pop(stage) for stage in ("finetune", "supernet")]
+    assert [training.keys() for training in trainings] == [{"steps", "method"}] * 2
     assert settings.complete(default) == settings.complete({})
+
+
+def test_every_training_has_the_same_settings_but_for_its_own():
+    config = settings.complete({})
+    shared = config["finetune"].keys()
+    own = {stage: config[stage].keys() - shared for stage in ("supernet", "heal", "baselines")}
+    assert all(config[stage].keys() >= shared for stage in own)
+    assert own["heal"] == {"answer_weight", "hidden_weight"} == own["baselines"] - {"methods", "ratios"}
+    assert own["supernet"] > own["heal"] | {"strategy", "teacher", "sampling"}
 
 
 def test_every_key_is_described():
@@ -48,6 +59,10 @@ def test_every_key_is_described():
         ({"results": "../elsewhere"}, "results"),
         ({"results": "/absolute"}, "results"),
         ({"search": 3}, "search"),
+        ({"finetune": {"strategy": "alternate"}}, "finetune: .*'strategy'"),
+        ({"supernet": {"strategy": "once"}}, "supernet.strategy.*'once'"),
+        ({"heal": {"method": "half"}}, "heal.method.*'half'"),
+        ({"baselines": {"ratios": [1]}}, "baselines.ratios.0.*1"),
     ],
 )
 def test_a_mistake_is_named(config, words):

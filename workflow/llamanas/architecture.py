@@ -87,6 +87,12 @@ class Architecture:
         """The architecture of a table row with columns ``attention`` and ``intermediate_sizes``."""
         return cls(tuple(map(bool, row["attention"])), tuple(map(int, row["intermediate_sizes"])))
 
+    def with_layer(self, layer: int, attention: bool, width: int) -> "Architecture":
+        """This architecture with one layer's choice replaced."""
+        attentions, widths = list(self.attention), list(self.intermediate_sizes)
+        attentions[layer], widths[layer] = attention, width
+        return Architecture(tuple(attentions), tuple(widths))
+
     @cached_property
     def id(self) -> str:
         """Stable identifier: the first 12 hexadecimal digits of the SHA-256 of the layer list."""

@@ -41,6 +41,14 @@ _REPORT = {
 _FRONT = _CANDIDATE | _SEARCH | _REPORT
 _EXPORTED = {"task": pa.string(), "pick": pa.string(), "precision": pa.string(), "architecture": pa.string()}
 
+# One training example; the loss counts on the answer only. A wrong choice is not labelled: it is distilled alone.
+_EXAMPLE = {
+    "source": pa.string(),
+    "prompt": pa.list_(pa.int32()),
+    "answer": pa.list_(pa.int32()),
+    "labelled": pa.bool_(),
+}
+
 _COLUMNS: dict[str, dict[str, pa.DataType]] = {
     # file: path inside the model's folder
     "manifest": {"file": pa.string(), "bytes": pa.int64(), "sha256": pa.string()},
@@ -60,11 +68,18 @@ _COLUMNS: dict[str, dict[str, pa.DataType]] = {
         "context_text": pa.string(),
         "choice_texts": pa.list_(pa.string()),
     },
-    # One training example; the loss counts on the answer only.
-    "instructions": {"source": pa.string(), "prompt": pa.list_(pa.int32()), "answer": pa.list_(pa.int32())},
+    "instructions": _EXAMPLE,
+    "written": _EXAMPLE,
     # kind attention: KL of the network without it (index 0); mlp: with only `index` channels left; channel: its score.
     "importance": {"layer": pa.int32(), "kind": pa.string(), "index": pa.int32(), "score": pa.float64()},
-    "losses": {"step": pa.int32(), "subnet": pa.string(), "loss": pa.float64(), "tokens": pa.int64()},
+    # subnet: identifier of the architecture, or full.
+    "losses": {
+        "stage": pa.string(),  # finetune, train_supernet, heal or baseline
+        "step": pa.int32(),
+        "subnet": pa.string(),
+        "loss": pa.float64(),
+        "tokens": pa.int64(),
+    },
     # One admissible choice of one layer, with what it costs.
     "space": {
         "layer": pa.int32(),
@@ -90,6 +105,39 @@ _COLUMNS: dict[str, dict[str, pa.DataType]] = {
     },
     "front": _FRONT,
     "picks": {"pick": pa.string()} | _FRONT,
+    # Accuracy of a pick on the report split with the super-network's weights, and with its own after healing.
+    "healing": {
+        "task": pa.string(),
+        "pick": pa.string(),
+        "architecture": pa.string(),
+        "parameters": pa.int64(),
+        "accuracy_before": pa.float64(),
+        "before_ci_low": pa.float64(),
+        "before_ci_high": pa.float64(),
+        "accuracy_after": pa.float64(),
+        "after_ci_low": pa.float64(),
+        "after_ci_high": pa.float64(),
+        "difference": pa.float64(),
+        "difference_ci_low": pa.float64(),
+        "difference_ci_high": pa.float64(),
+        "full_difference": pa.float64(),  # of the healed pick from the full network
+        "full_difference_ci_low": pa.float64(),
+        "full_difference_ci_high": pa.float64(),
+        "n": pa.int32(),
+    },
+    # A network pruned to a size by a published method and trained alone; seed: the experiment's.
+    "baselines": {
+        "task": pa.string(),
+        "method": pa.string(),
+        "seed": pa.int64(),
+        "size_ratio": pa.float64(),  # parameters of the full network by its own
+        "parameters": pa.int64(),
+        "accuracy": pa.float64(),
+        "ci_low": pa.float64(),
+        "ci_high": pa.float64(),
+        "n": pa.int32(),
+        "training_tokens": pa.int64(),
+    },
     "accuracy": _EXPORTED
     | {
         "metric": pa.string(),

@@ -5,7 +5,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -17,45 +17,60 @@ def visible_gpus() -> int:
     return len([path for path in Path("/dev").glob("nvidia*") if path.name.removeprefix("nvidia").isdigit()])
 
 
-def _lock_free_gpu(count: int) -> tuple[int, IO[str]] | None:
-    for index in range(count):
-        lock = (Path(tempfile.gettempdir()) / f"llamanas-{os.getuid()}-gpu-{index}.lock").open("a")
+def _lock_free_gpus(visible: int, count: int) -> dict[int, IO[str]]:
+    """Locks of ``count`` GPUs that no other job holds, by their numbers; none if there are fewer."""
+    held: dict[int, IO[str]] = {}
+    for index in range(visible):
+        lock: IO[str] = (Path(tempfile.gettempdir()) / f"llamanas-{os.getuid()}-gpu-{index}.lock").open("a")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return index, lock
         except BlockingIOError:
             lock.close()
-    return None
+            continue
+        held[index] = lock
+        if len(held) == count:
+            return held
+    for lock in held.values():
+        lock.close()
+    return {}
 
 
 @contextmanager
-def leased_device(wanted: str) -> Iterator[str]:
-    """The torch device name for one job: ``cpu`` or ``cuda:<index>``.
+def leased_devices(wanted: str, count: int = 1) -> Iterator[list[str]]:
+    """The torch devices of a job's processes: ``cpu`` for each, or as many different ``cuda:<index>``.
 
-    ``wanted`` is ``auto`` (CUDA if there is any), ``cpu`` or ``cuda``. Where a scheduler has given one GPU through
-    CUDA_VISIBLE_DEVICES it is used; elsewhere one of the visible GPUs is leased by a file lock until the context ends.
+    ``wanted`` is ``auto`` (CUDA if there is any), ``cpu`` or ``cuda``. Where a scheduler has given just so many GPUs
+    through CUDA_VISIBLE_DEVICES they are used; elsewhere some of the visible GPUs are leased by file locks until the
+    context ends.
 
     Raises:
-        LlamaNasError: ``cuda`` is wanted and there is none.
+        LlamaNasError: ``cuda`` is wanted and there is none, or there are fewer GPUs than processes.
     """
     if wanted == "cpu":
-        yield "cpu"
+        yield ["cpu"] * count
         return
     import torch
 
-    if not torch.cuda.is_available():
-        if wanted == "cuda":
-            raise LlamaNasError(
-                "compute.device is 'cuda' but PyTorch sees no GPU here. Set compute.device to 'auto' or 'cpu', or run "
-                "on a machine with a GPU and a CUDA build of PyTorch."
-            )
-        yield "cpu"
+    visible = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if wanted == "cuda" and not visible:
+        raise LlamaNasError(
+            "compute.device is 'cuda' but PyTorch sees no GPU here. Set compute.device to 'auto' or 'cpu', or run "
+            "on a machine with a GPU and a CUDA build of PyTorch."
+        )
+    if not visible:
+        yield ["cpu"] * count
         return
-    if "CUDA_VISIBLE_DEVICES" in os.environ and torch.cuda.device_count() == 1:
-        yield "cuda:0"
+    if visible < count:
+        raise LlamaNasError(
+            f"compute.processes is {count}, but PyTorch sees {visible} GPUs here. Lower it, or on SLURM ask for as "
+            "many GPUs (set-resources in profiles/slurm)."
+        )
+    if "CUDA_VISIBLE_DEVICES" in os.environ and visible == count:
+        yield [f"cuda:{index}" for index in range(count)]
         return
-    while (lease := _lock_free_gpu(torch.cuda.device_count())) is None:
+    while not (held := _lock_free_gpus(visible, count)):
         time.sleep(1)
-    index, lock = lease
-    with lock:
-        yield f"cuda:{index}"
+    with ExitStack() as locks:
+        for lock in held.values():
+            locks.enter_context(lock)
+        yield [f"cuda:{index}" for index in held]

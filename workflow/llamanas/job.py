@@ -14,8 +14,10 @@ from typing import Any
 
 from llamanas import artifacts, provenance, randomness
 from llamanas.architecture import Architecture, ModelShape
-from llamanas.devices import leased_device
+from llamanas.devices import leased_devices
 from llamanas.errors import LlamaNasError
+
+HOW = ("device_tokens", "checkpointing", "checkpoint_steps", "compile", "processes")  # change rounding at most
 
 
 class Job:
@@ -58,9 +60,11 @@ class Job:
         """Folder in which this job may keep what an interrupted run has done.
 
         Its name depends on all that the result depends on, so that stale state is never taken up; it is no declared
-        output, so that Snakemake leaves it alone, and it is removed when the job succeeds.
+        output, so that Snakemake leaves it alone, and it is removed when the job succeeds. How a training is computed
+        is no part of it, so that one that ran out of memory goes on with smaller passes.
         """
-        about = json.dumps([self.stamp, dict(self.wildcards.items())], sort_keys=True)
+        params = {name: _without(value, HOW) for name, value in self.params.items() if name not in HOW}
+        about = json.dumps([self.stamp | {"params": params}, dict(self.wildcards.items())], sort_keys=True)
         return Path(self.output[0]).parent / ".resume" / hashlib.sha256(about.encode()).hexdigest()[:16]
 
     def architecture(self, shape: ModelShape) -> Architecture:
@@ -80,14 +84,25 @@ class Job:
     @contextmanager
     def device(self) -> Iterator[str]:
         """The torch device to compute on; sets the number of CPU threads to the rule's."""
+        with self._leased(1) as devices:
+            yield devices[0]
+
+    @contextmanager
+    def devices(self) -> Iterator[list[str]]:
+        """The torch devices of the processes that train together, as many as the rule's ``processes`` says."""
+        with self._leased(self.params["processes"]) as devices:
+            yield devices
+
+    @contextmanager
+    def _leased(self, count: int) -> Iterator[list[str]]:
         import torch
 
         torch.set_num_threads(self.snakemake.threads)
-        with leased_device(self.params["compute"]["device"]) as device:
-            if device != "cpu":
-                torch.cuda.set_device(device)  # where kernels are launched
-            print(f"computing on {device} with {self.snakemake.threads} threads", file=sys.stderr)
-            yield device
+        with leased_devices(self.params["compute"]["device"], count) as devices:
+            if devices[0] != "cpu":
+                torch.cuda.set_device(devices[0])  # where kernels are launched
+            print(f"computing on {', '.join(devices)} with {self.snakemake.threads} threads", file=sys.stderr)
+            yield devices
 
 
 @contextmanager
@@ -113,6 +128,10 @@ def job(snakemake: Any) -> Iterator[Job]:
         except Exception:
             traceback.print_exc()
             raise SystemExit(1) from None
+
+
+def _without(value: Any, keys: tuple[str, ...]) -> Any:
+    return {key: inner for key, inner in value.items() if key not in keys} if isinstance(value, dict) else value
 
 
 @contextmanager

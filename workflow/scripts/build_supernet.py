@@ -6,13 +6,13 @@ with job(snakemake) as run:
     from llamanas.models.decoder import load_decoder
     from llamanas.provenance import manifest_rows
     from llamanas.supernet.build import copy_companions, write_weights
-    from llamanas.supernet.order import channel_orders, order_channels
+    from llamanas.supernet.order import bands, channel_orders, order_channels
     from llamanas.supernet.space import build_space, search_space
 
     decoder = load_decoder(run.source("weights"))
-    widths = {*run.params["space"]["intermediate_sizes"], decoder.shape.intermediate_size}
+    widths = bands("train_supernet", run.params["space"]["intermediate_sizes"], decoder.shape.intermediate_size)
     importance = run.rows("importance")
-    order_channels(decoder, channel_orders(importance, sorted(widths)))
+    order_channels(decoder, channel_orders(importance, widths))
     write_weights(decoder, run.path("weights"))
     copy_companions(run.source("weights"), run.path("weights").parent)
     run.write("importance", importance)

@@ -1,14 +1,20 @@
-"""Rule fetch_instructions: the examples of the fine-tune, with tokens."""
+"""Rule fetch_instructions: the examples of the training, with tokens."""
 
 from llamanas.job import job
 
 with job(snakemake) as run:
     from llamanas.data.instructions import instruction_rows
+    from llamanas.data.tasks import load_tasks, train_questions
     from llamanas.settings import existing
     from transformers import AutoTokenizer
 
-    settings = run.params["instructions"]
+    settings, data = run.params["instructions"], run.params["data"]
     tokenizer = AutoTokenizer.from_pretrained(run.path("manifest").parent)
     items = run.rows("questions") if settings["task_train_splits"] else []
+    for name in settings["tasks"]:
+        tasks = load_tasks(name, [existing(folder) for folder in data["task_folders"]], data["few_shot"])
+        items += train_questions(tasks, tokenizer, data["max_tokens"])
+    items = list({item["item"]: item for item in items}.values())  # a task may be in a group as well
     files = [existing(file) for file in settings["files"]]
-    run.write("instructions", instruction_rows(files, settings["hub"], items, tokenizer, settings))
+    rows = instruction_rows(files, settings["hub"], items, run.rows("written"), tokenizer, settings)
+    run.write("instructions", rows)

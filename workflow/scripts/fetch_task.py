@@ -1,4 +1,4 @@
-"""Rule fetch_task: an lm-eval task as items with tokens."""
+"""Rule fetch_task: an lm-eval task, or the members of a group, as items with tokens."""
 
 from llamanas.job import job
 
@@ -9,7 +9,11 @@ with job(snakemake) as run:
 
     data = run.params["data"]
     tokenizer = AutoTokenizer.from_pretrained(run.path("manifest").parent)
-    tasks = load_tasks(run.wildcards.task, [existing(folder) for folder in data["task_folders"]], data["few_shot"])
-    require_metric(tasks, data["metric"])
+    folders = [existing(folder) for folder in data["task_folders"]]
     limits = data["max_tokens"], data["search_items"], data["report_items"]
-    run.write("questions", task_questions(tasks, tokenizer, *limits))
+    rows = []
+    for member in run.params["members"]:
+        tasks = load_tasks(member, folders, data["few_shot"])
+        require_metric(tasks, data["metric"])
+        rows += task_questions(tasks, tokenizer, *limits)
+    run.write("questions", rows)

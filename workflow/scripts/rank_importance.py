@@ -1,4 +1,4 @@
-"""Rule rank_importance: what each channel, and after the fine-tune each sub-layer, is worth."""
+"""Rule rank_importance: what each channel and each sub-layer is worth."""
 
 from itertools import islice
 
@@ -8,12 +8,15 @@ with job(snakemake) as run, run.device() as device:
     from llamanas.data.packing import epochs, pack
     from llamanas.models.decoder import load_decoder
     from llamanas.supernet.importance import channel_rows, sensitivity_rows
+    from llamanas.supernet.order import bands, channel_orders, order_channels
 
     tokens = run.params["importance"]["calibration_tokens"]
     decoder = load_decoder(run.path("weights").parent, device)
     examples = next(islice(epochs(run.rows("instructions"), tokens, run.seed("calibration")), 1))
-    batch = pack(examples, tokens, device)
-    rows = channel_rows(decoder, batch)
-    if run.params["sensitivities"]:
-        rows += sensitivity_rows(decoder, batch, sorted({0, *run.params["space"]["intermediate_sizes"]}))
-    run.write("importance", rows)
+    batch = pack(examples, device)
+    channels = channel_rows(decoder, batch)
+    widths = sorted({0, *run.params["space"]["intermediate_sizes"]})
+    # Sensitivities are those of the network whose channels are in order, as the next stage puts them.
+    full = decoder.shape.intermediate_size
+    order_channels(decoder, channel_orders(channels, bands(run.wildcards.stage, widths, full)))
+    run.write("importance", channels + sensitivity_rows(decoder, batch, widths))

@@ -8,7 +8,7 @@ import yaml
 
 from conftest import tiny_model
 from llamanas.architecture import Architecture
-from llamanas.data.tasks import load_tasks, require_metric, task_questions
+from llamanas.data.tasks import load_tasks, require_metric, task_questions, train_questions
 from llamanas.errors import LlamaNasError
 from llamanas.export.huggingface import write_folder
 from llamanas.models.decoder import load_decoder
@@ -114,6 +114,22 @@ def test_splits_are_the_tasks_own(home, tokenizer):
     fewer = task_questions(load_tasks("tiny_sounds", [home / "tasks"]), tokenizer, 256, 5, None)
     chosen = [{item["item"] for item in some if item["split"] == "search"} for some in (fewer, items)]
     assert chosen[0] < chosen[1]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_train_questions_are_the_train_split_of_all_questions(home, tokenizer, tmp_path, kind):
+    folder = variant(home, tmp_path, "tiny_kind", **KINDS[kind])
+    tasks = load_tasks("tiny_kind", [folder], 0)
+    rows = train_questions(tasks, tokenizer, 256)
+    assert len(rows) == 48
+    everything = task_questions(tasks, tokenizer, 256, None, None)
+    assert rows == [item for item in everything if item["split"] == "train"]
+
+
+def test_training_data_without_a_train_split_are_named(home, tokenizer, tmp_path):
+    tasks = load_tasks("tiny_untrained", [variant(home, tmp_path, "tiny_untrained", training_split=None)])
+    with pytest.raises(LlamaNasError, match=r"'tiny_untrained' of instructions\.tasks has no train split"):
+        train_questions(tasks, tokenizer, 256)
 
 
 def test_one_scored_split_is_divided_by_hash(home, tokenizer, tmp_path):

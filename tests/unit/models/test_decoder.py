@@ -73,6 +73,20 @@ def test_biases_of_llama_equal_transformers(tmp_path):
     torch.testing.assert_close(load_decoder(tmp_path)(sequence(1, 9), architecture), expected, atol=2e-5, rtol=1e-4)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("architecture", ARCHITECTURES, ids=lambda a: a.id)
+def test_every_sub_layer_goes_through_the_call_that_training_gives(family_folder, architecture):
+    decoder, batch, seen = load_decoder(family_folder), sequence(2, 9), []
+
+    def call(layer, x, place, width):
+        seen.append((decoder.layers.index(layer), width))
+        return layer(x, place, width)
+
+    hidden = decoder.hidden(batch, architecture, call)
+    assert tuple(seen) == architecture.steps
+    assert torch.equal(hidden, decoder.hidden(batch, architecture))
+
+
 def test_parameters_are_counted_exactly(family, family_folder):
     decoder = load_decoder(family_folder)
     assert decoder.shape.full.parameters(decoder.shape) == sum(p.numel() for p in decoder.parameters())

@@ -98,8 +98,10 @@ def losses() -> list[dict]:
     draw = random.Random(0)
     rows = []
     for step in range(48):
-        for subnet, loss in (("full", 2 + 3 / (step + 1)), (f"{step:012x}", 1 + 4 / (step + 1))):
-            rows.append({"step": step, "subnet": subnet, "loss": loss + draw.gauss(0, 0.1), "tokens": 400})
+        full, sub_network = ("full", 2 + 3 / (step + 1)), (f"{step:012x}", 1 + 4 / (step + 1))
+        for stage, (subnet, loss) in (("finetune", full), ("train_supernet", full), ("train_supernet", sub_network)):
+            row = {"stage": stage, "step": step, "subnet": subnet, "tokens": 400}
+            rows.append(row | {"loss": loss + draw.gauss(0, 0.1)})
     return rows
 
 
@@ -132,6 +134,7 @@ def experiment(tasks: list[str]) -> Results:
         accuracy=[accuracy_row(*file, ids[file[:2]]) for file in files],
         speed=speed,
         losses=losses(),
+        healing=[],
         importance=importance(),
         manifests={"the super-network": [{"file": "model.safetensors", "bytes": 538_090_408, "sha256": "a" * 64}]},
         packages={"torch": "2.13.0", "onnxruntime": "1.24.1"},

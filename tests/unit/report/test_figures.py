@@ -104,10 +104,17 @@ def test_architecture_shows_each_kept_sublayer_once(results: Results) -> None:
 
 
 def test_losses_of_one_kind_make_one_panel(results: Results) -> None:
-    both = words_of(draw_losses(results.losses))
-    assert both.count("loss (nats per token)") == 2
-    full_only = [row for row in results.losses if row["subnet"] == "full"]
-    assert words_of(draw_losses(full_only)).count("loss (nats per token)") == 1
+    kinds = {
+        "fine-tuning of the full network": ("finetune", True),
+        "super-network: full network": ("train_supernet", True),
+        "super-network: sampled sub-networks": ("train_supernet", False),
+    }
+    assert words_of(draw_losses(results.losses)).count("loss (nats per token)") == len(kinds)
+    for title, kind in kinds.items():
+        one = [row for row in results.losses if (row["stage"], row["subnet"] == "full") == kind]
+        words = words_of(draw_losses(one))
+        assert words.count("loss (nats per token)") == 1
+        assert [word for word in words if word.split(";")[0] in kinds] == [f"{title}; line: mean of 5"]
 
 
 def test_importance_shows_sublayers_without_the_channels(results: Results) -> None:

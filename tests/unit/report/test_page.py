@@ -12,7 +12,7 @@ import pytest
 
 from llamanas import artifacts
 from llamanas.job import Job
-from llamanas.report.page import write_page
+from llamanas.report.page import rank_agreement, write_page
 from llamanas.report.results import Results
 from llamanas.report.summary import summarize
 from llamanas.report.write import draw_all, write_report
@@ -109,12 +109,53 @@ def test_noise_words_follow_the_table(results: Results, figures: dict, tmp_path:
 
 def test_a_run_without_training_and_without_exported_picks(results: Results, figures: dict, tmp_path: Path) -> None:
     full_only = {name: [r for r in getattr(results, name) if r["pick"] == "full"] for name in ("accuracy", "speed")}
-    finetune = results.settings["finetune"] | {"steps": 0}
-    bare = replace(results, losses=[], settings=results.settings | {"finetune": finetune}, **full_only)
-    untrained = figures | {"training": {"importance": figures["training"]["importance"]}}
+    stages = {stage: results.settings[stage] | {"steps": 0} for stage in ("finetune", "supernet")}
+    bare = replace(results, losses=[], settings=results.settings | stages, **full_only)
+    drawn = {name: figure for name, figure in figures["training"].items() if name != "losses"}
+    untrained = figures | {"training": drawn}
     text = page_of(bare, untrained, tmp_path)
     assert "No training was done" in text and "No sub-network was exported" in text
+    assert "the sub-networks use the full network's weights as they are" in text and "Healing: " not in text
     assert Whole(text).open == []
+
+
+def healed(task: str, pick: str, before: float, after: float) -> dict:
+    row = {"task": task, "pick": pick, "architecture": "abc", "parameters": 90_000_000, "n": 300}
+    for name, accuracy in (("before", before), ("after", after)):
+        row |= {f"accuracy_{name}": accuracy, f"{name}_ci_low": accuracy - 0.05, f"{name}_ci_high": accuracy + 0.05}
+    difference = after - before
+    for name, value in (("difference", difference), ("full_difference", difference - 0.1)):
+        row |= {name: value, f"{name}_ci_low": value - 0.02, f"{name}_ci_high": value + 0.02}
+    return row
+
+
+def test_healing_is_told_where_it_was_done(results: Results, figures: dict, page: str, tmp_path: Path) -> None:
+    rows = [healed("mini_truthful", *row) for row in (("knee", 0.4, 0.47), ("half_way", 0.3, 0.41), ("tiny", 0.2, 0.5))]
+    heal = {"heal": results.settings["heal"] | {"steps": 12}}
+    text = page_of(replace(results, healing=rows, settings=results.settings | heal), figures, tmp_path)
+    assert Whole(text).open == [] and "Healing: " not in page and "healed" not in page
+    assert "Each exported pick was then healed alone for 12 steps." in text
+    other, own = text.split("<h2>Task ")[1:]
+    assert "Healing: " not in other
+    table = own.split("Healing: ")[1].split("</table>")[0]
+    assert "before and after: -0.33." in table  # of three pairs, one keeps its order
+    for words in ("knee", "40.0", "47.0", "+7.0", "half_way", "+11.0", "+9.0", "+13.0", "tiny"):
+        assert words in table
+    picks = own.split("<caption>The picks")[1].split("</table>")[0].replace("\N{MINUS SIGN}", "-")
+    assert "and, where exported, after healing" in picks
+    for words in ("41.0", "+1.0", "-1.0 to +3.0"):  # of half_way: after healing, against the full network
+        assert words in picks, words
+
+
+def test_rank_agreement_is_kendalls_tau() -> None:
+    def agreement(*pairs: tuple[float, float]) -> float | None:
+        return rank_agreement([healed("task", "pick", *pair) for pair in pairs])
+
+    assert agreement((0.1, 0.4), (0.2, 0.5), (0.3, 0.6)) == pytest.approx(1)
+    assert agreement((0.1, 0.6), (0.2, 0.5), (0.3, 0.4)) == pytest.approx(-1)
+    assert agreement((0.1, 0.4), (0.1, 0.5), (0.3, 0.6)) == pytest.approx(2 / 6**0.5)  # a tie in one of them
+    assert agreement((0.1, 0.4), (0.2, 0.5)) is None
+    assert agreement((0.1, 0.4), (0.1, 0.5), (0.1, 0.6)) is None
 
 
 def test_a_task_name_is_text_and_not_markup(malicious: Results, tmp_path: Path) -> None:
@@ -130,10 +171,12 @@ def test_write_report_reads_and_writes_artifacts(results: Results, figures: dict
     """The tables of each task are taken in the order of the configuration."""
     tasks = results.settings["tasks"]
     tables = {"accuracy": results.accuracy, "speed": results.speed, "losses": results.losses}
+    tables |= {"healing": [healed(task, "half_way", 0.5, 0.531) for task in tasks]}
     tables |= {"importance": results.importance, "space": SPACE, "manifest": results.manifests["the super-network"]}
     inputs: dict = {}
     for name, rows in tables.items():
-        inputs[name] = [str(tmp_path / f"{name}.parquet")] if name in ("accuracy", "speed") else str(tmp_path / name)
+        several = name in ("accuracy", "speed", "losses", "healing")
+        inputs[name] = [str(tmp_path / f"{name}.parquet")] if several else str(tmp_path / name)
         write(tmp_path / Path(inputs[name][0] if isinstance(inputs[name], list) else inputs[name]).name, name, rows)
     for name, by_task in (("archive", results.archives), ("front", results.fronts), ("picks", results.picks)):
         inputs[name] = [str(tmp_path / f"{name}-{task}") for task in tasks]
@@ -153,7 +196,7 @@ def test_write_report_reads_and_writes_artifacts(results: Results, figures: dict
     for task, path in zip(tasks, outputs["fronts"], strict=True):
         assert Path(path).read_text() == figures["fronts"][task]
     text = Whole(Path(outputs["page"]).read_text()).text
-    assert "somepackage 1.0" in text
+    assert "somepackage 1.0" in text and text.count("53.1") == 3 * len(tasks)
     assert artifacts.provenance_of(pq.read_table(outputs["summary"]))["stage"] == "report"
 
 

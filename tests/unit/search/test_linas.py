@@ -7,6 +7,7 @@ from llamanas.architecture import Architecture
 from llamanas.search import linas as module
 from llamanas.search.collect import collect
 from llamanas.search.linas import linas
+from llamanas.search.nsga2 import OtherChoice
 from llamanas.search.propose import propose
 from llamanas.select.front import find_front
 from synthetic_search import SETTINGS, Problem
@@ -69,7 +70,7 @@ def test_every_gene_mutates_at_the_given_rate_to_another_choice():
     highest = np.array([0, 1, 4, 6])
     problem = type("Bounds", (), {"xu": highest})()
     x = np.random.default_rng(0).integers(0, highest + 1, (4000, 4))
-    mutated = module._OtherChoice(np.random.default_rng(1), 0.25)._do(problem, x)
+    mutated = OtherChoice(np.random.default_rng(1), 0.25)._do(problem, x)
     assert (mutated != x).mean(axis=0) == pytest.approx([0, 0.25, 0.25, 0.25], abs=0.03)
     assert (mutated >= 0).all() and (mutated <= highest).all()
     changed = mutated[:, 3] != x[:, 3]

@@ -14,6 +14,7 @@ from llamanas.errors import LlamaNasError
 from llamanas.search.collect import collect
 from llamanas.search.propose import every_architecture, propose
 from llamanas.select.statistics import hypervolume
+from llamanas.supernet.ladder import ladder
 from synthetic_search import SETTINGS, Problem
 
 
@@ -37,7 +38,7 @@ def ids(rows: list[dict]) -> list[str]:
     return [row["architecture"] for row in rows]
 
 
-@pytest.fixture(params=["linas", "random"])
+@pytest.fixture(params=["linas", "nsga2", "random"])
 def algorithm(request) -> str:
     return request.param
 
@@ -118,15 +119,38 @@ def test_linas_needs_a_matching_archive():
         proposals(problem, search(Problem(5, 0), 0)[-1], 1)
 
 
+@pytest.mark.parametrize("better", ["linas", "nsga2"])
 @pytest.mark.parametrize("objective", ["parameters", "macs_per_token"])
-def test_linas_beats_random_draws(objective):
+def test_searches_beat_random_draws(objective, better):
     def volume(problem: Problem, algorithm: str, seed: int) -> float:
         archive = search(problem, 3, seed, algorithm=algorithm, objective=objective, population=10)[-1]
         shares = [row[objective] / archive[0][objective] for row in archive]
         return hypervolume(shares, [row["search_score"] for row in archive], (1.0, -4.0))
 
-    wins = [volume(Problem(10, seed), "linas", seed) > volume(Problem(10, seed), "random", seed) for seed in range(5)]
+    wins = [volume(Problem(10, seed), better, seed) > volume(Problem(10, seed), "random", seed) for seed in range(5)]
     assert np.sum(wins) == 5
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_ladder_measures_its_rungs_and_nothing_else(seed):
+    problem = Problem(6, seed)
+    rungs = {rung.id for rung in ladder(problem.space, problem.importance)}
+    *generations, archive = search(problem, 9, seed, algorithm="ladder")
+    assert set(ids(archive)) == rungs and len(archive) == len(rungs)
+    assert {row["origin"] for row in archive} == {"full", "smallest", "ladder"}
+    assert generations[-1] == []
+
+
+def test_without_importance_nothing_is_known_at_first():
+    problem = Problem(8, 0)
+    rows = proposals(problem, [], 0, use_importance=False)
+    assert [row["origin"] for row in rows] == ["full"] + ["random"] * 7
+    archive = collect([], rows, problem.measure(rows))
+    blind = proposals(problem, archive, 1, use_importance=False)
+    other = Problem(8, 1)
+    other.space, other.shape = problem.space, problem.shape
+    assert blind == proposals(other, archive, 1, use_importance=False)
+    assert blind != proposals(problem, archive, 1)
 
 
 def test_first_generation_needs_no_search_library():

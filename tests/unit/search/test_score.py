@@ -74,14 +74,14 @@ def test_kept_numbers_are_not_computed_again(family_folder, monkeypatch):
 def test_memory_that_runs_out_halves_the_batch(family_folder, monkeypatch, capsys, error):
     decoder, items = load_decoder(family_folder), random_items(4)
     expected = Scorer(decoder, items, 512).score(SUBNETS, {})
-    step = type(decoder.layers[0]).step
+    forward = type(decoder.layers[0]).forward
 
     def short_of_memory(self, x, *rest):
         if x.shape[0] * x.shape[1] > 100:
             raise error
-        return step(self, x, *rest)
+        return forward(self, x, *rest)
 
-    monkeypatch.setattr(type(decoder.layers[0]), "step", short_of_memory)
+    monkeypatch.setattr(type(decoder.layers[0]), "forward", short_of_memory)
     values = Scorer(decoder, items, 512).score(SUBNETS, {})
     assert "going on with batches of 256 tokens" in capsys.readouterr().out
     for name in expected:
@@ -95,6 +95,6 @@ def test_other_errors_are_not_taken_for_want_of_memory(family_folder, monkeypatc
     def broken(*_):
         raise RuntimeError("shape mismatch")
 
-    monkeypatch.setattr(type(decoder.layers[0]), "step", broken)
+    monkeypatch.setattr(type(decoder.layers[0]), "forward", broken)
     with pytest.raises(RuntimeError, match="shape mismatch"):
         Scorer(decoder, random_items(5)).score(SUBNETS, {})

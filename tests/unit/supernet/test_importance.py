@@ -7,16 +7,16 @@ from llamanas.architecture import Architecture
 from llamanas.data.packing import pack
 from llamanas.models.decoder import load_decoder
 from llamanas.supernet.importance import channel_rows, sensitivity_rows
-from llamanas.supernet.order import channel_orders, order_channels
+from llamanas.supernet.order import bands, channel_orders, order_channels
 
 EXAMPLES = [
-    {"source": "a", "prompt": list(range(1, 9)), "answer": list(range(20, 30))},
-    {"source": "a", "prompt": [6, 3], "answer": [7, 8, 9, 11]},
+    {"source": "a", "prompt": list(range(1, 9)), "answer": list(range(20, 30)), "labelled": True},
+    {"source": "a", "prompt": [6, 3], "answer": [7, 8, 9, 11], "labelled": False},
 ]
 
 
 def test_order_keeps_the_full_network_and_puts_the_best_channels_first(family_folder):
-    decoder, batch = load_decoder(family_folder), pack(EXAMPLES, 32)
+    decoder, batch = load_decoder(family_folder), pack(EXAMPLES)
     before = decoder(batch.sequence)
     orders = channel_orders(channel_rows(decoder, batch), [128])
     assert any(order != list(range(128)) for order in orders.values())
@@ -27,6 +27,19 @@ def test_order_keeps_the_full_network_and_puts_the_best_channels_first(family_fo
         assert scores == pytest.approx(sorted(scores, reverse=True), rel=1e-3)
 
 
+def test_padding_does_not_change_the_scores_of_channels(family_folder):
+    decoder, batches = load_decoder(family_folder), [pack(EXAMPLES, row_tokens=tokens) for tokens in (24, 18)]
+    assert [batch.real.all().item() for batch in batches] == [True, False]
+    dense, padded = ([row["score"] for row in channel_rows(decoder, batch)] for batch in batches)
+    assert padded == pytest.approx(dense, rel=1e-4)
+
+
+def test_a_stages_network_has_the_bands_of_the_next():
+    assert bands("finetune", [0, 64, 32], 128) == [128]
+    assert bands("train_supernet", [0, 64, 32], 128) == [32, 64, 128]
+    assert bands("train_supernet", [128, 64], 128) == [64, 128]
+
+
 def test_bands_keep_the_set_of_each_width():
     rows = [{"layer": 0, "kind": "channel", "index": i, "score": float(i)} for i in range(6)]
     assert channel_orders(rows, [6]) == {0: [5, 4, 3, 2, 1, 0]}
@@ -34,7 +47,7 @@ def test_bands_keep_the_set_of_each_width():
 
 
 def test_sensitivity_is_the_divergence_of_the_changed_network(family_folder):
-    decoder, batch = load_decoder(family_folder), pack(EXAMPLES, 32)
+    decoder, batch = load_decoder(family_folder), pack(EXAMPLES)
     rows = {(r["kind"], r["layer"], r["index"]): r["score"] for r in sensitivity_rows(decoder, batch, [0, 64])}
     assert len(rows) == 4 * 3
 

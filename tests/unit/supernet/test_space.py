@@ -119,6 +119,20 @@ def test_random_architectures_have_every_size_and_follow_the_generator():
     assert drawn[:20] != [space.random(other) for other in [np.random.default_rng(3)] for _ in range(20)]
 
 
+def test_random_architectures_of_a_size_are_as_small_as_it_allows(space):
+    random, full = np.random.default_rng(3), space.parameters(space.full)
+    for wanted in [*random.uniform(space.parameters(space.smallest), full, 30), full]:
+        architecture = space.random(random, wanted)
+        size, genes = space.parameters(architecture), space.encode(architecture)
+        smaller = {
+            space.decode(genes[:layer] + (choice,) + genes[layer + 1 :])
+            for layer, (choices, gene) in enumerate(zip(space.choices, genes, strict=True))
+            for choice, _ in choices[gene].reductions(choices)
+        }
+        assert space.contains(architecture) and wanted <= size <= full
+        assert all(space.parameters(each) < wanted for each in smaller if space.contains(each))
+
+
 def test_too_wide_and_too_small_spaces_are_refused():
     with pytest.raises(LlamaNasError, match=r"\[512\].*only 256 wide"):
         build_space(SHAPE, SETTINGS | {"intermediate_sizes": [64, 512]})

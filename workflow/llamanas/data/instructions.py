@@ -10,29 +10,31 @@ from llamanas.progress import progress
 
 
 def instruction_rows(
-    files: list[Path], hub: list[str], items: Iterable[dict], tokenizer: Any, settings: dict
+    files: list[Path], hub: list[str], items: Iterable[dict], written: list[dict], tokenizer: Any, settings: dict
 ) -> list[dict]:
     """Rows of artifact ``instructions``.
 
-    ``items`` are rows of artifact ``questions``, of which the train split is used. Examples longer than
-    ``settings["max_tokens"]`` are left out.
+    ``items`` are rows of artifact ``questions``, of which the train split is used; ``written`` are examples that the
+    model wrote itself. Examples longer than ``settings["max_tokens"]`` are left out.
 
     Raises:
         LlamaNasError: a source is missing or not in Alpaca format, or no example is left.
     """
-    rows = []
+    rows = list(written)
     for source, examples in [
         *((str(f), read_examples(f)) for f in files),
         *((name, hub_examples(name)) for name in hub),
     ]:
         tokenized = progress(examples, f"tokenize {source}", len(examples), "example")
         rows += [alpaca_tokens(source, example, tokenizer, settings["template"]) for example in tokenized]
-    rows += [example for item in items if item["split"] == "train" for example in train_examples(item)]
+    trained = [item for item in items if item["split"] == "train"] * settings["task_repeats"]
+    rows += [example for item in trained for example in train_examples(item, settings["choices"] == "all")]
     kept = [row for row in rows if row["answer"] and len(row["prompt"]) + len(row["answer"]) <= settings["max_tokens"]]
     print(f"{len(kept)} of {len(rows)} examples have at most {settings['max_tokens']} tokens")
     if not kept:
         raise LlamaNasError(
-            "there is nothing to fine-tune on: give instructions.files, instructions.hub or task train splits."
+            "there is nothing to fine-tune on: give instructions.files, instructions.hub, instructions.self_examples "
+            "or task train splits."
         )
     return kept
 
@@ -83,16 +85,24 @@ def alpaca_tokens(source: str, example: dict, tokenizer: Any, template: str) -> 
     prompt = template.format(instruction=example["instruction"], input=example.get("input") or "").strip()
     whole = tokenizer.encode(f"{prompt} {example['output'].strip()}")
     tokens = tokenizer.encode(prompt)
-    return {"source": source, "prompt": tokens, "answer": [*whole[len(tokens) :], tokenizer.eos_token_id]}
+    answer = [*whole[len(tokens) :], tokenizer.eos_token_id]
+    return {"source": source, "prompt": tokens, "answer": answer, "labelled": True}
 
 
-def train_examples(item: dict) -> list[dict]:
-    """An item's gold choice, or all windows of a rolling text, as examples: what the task scores is trained."""
+def train_examples(item: dict, wrong: bool = False) -> list[dict]:
+    """An item's gold choice, or all windows of a rolling text, as examples: what the task scores is trained.
+
+    With ``wrong`` its other choices follow, not labelled.
+    """
     source = item["item"].split("/")[0]
-    rolling = item["kind"] == "loglikelihood_rolling"
-    chosen = range(len(item["branches"])) if rolling else item["gold"][:1]
+    if item["kind"] == "loglikelihood_rolling":
+        chosen = [*range(len(item["branches"]))]
+    else:
+        chosen = [item["gold"][0]]
+        chosen += [choice for choice in range(len(item["branches"])) if wrong and choice not in item["gold"]]
     examples = []
-    for choice in chosen:
+    for number, choice in enumerate(chosen):
         branch, context = item["branches"][choice], len(item["branches"][choice]) - item["scored"][choice]
-        examples.append({"source": source, "prompt": item["prefix"] + branch[:context], "answer": branch[context:]})
+        parts = {"prompt": item["prefix"] + branch[:context], "answer": branch[context:]}
+        examples.append({"source": source} | parts | {"labelled": number == 0 or item["kind"] != "multiple_choice"})
     return examples

@@ -87,6 +87,20 @@ def task_questions(
     return kept
 
 
+def train_questions(tasks: list[Any], tokenizer: Any, max_tokens: int) -> list[dict]:
+    """Rows of artifact ``questions`` of the train split alone.
+
+    Raises:
+        LlamaNasError: a task has no train split.
+    """
+    rows = []
+    for task in tasks:
+        if not task.config.training_split:
+            raise LlamaNasError(f"task {task.task_name!r} of instructions.tasks has no train split.")
+        rows += [row | {"split": "train"} for row in _render(task, task.config.training_split, tokenizer, max_tokens)]
+    return rows
+
+
 def _split_items(task: Any, tokenizer: Any, max_tokens: int) -> Iterable[dict]:
     config = task.config
     scored = config.test_split or config.validation_split

@@ -1,27 +1,103 @@
-"""Losses of the super-network on answer tokens, without a full [B, T, vocabulary] tensor."""
+"""Losses of a network on answer tokens, in chunks of positions: full logits exist for one chunk at a time."""
+
+import sys
+from collections.abc import Callable
+from functools import cache
+from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from llamanas.models.linear import linear
 
-def answer_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Mean cross-entropy in nats; ``logits`` are [N, vocabulary size], of answer positions alone."""
-    return F.cross_entropy(logits.float(), targets)
-
-
-def distillation_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """Mean KL(teacher || student) in nats over answer positions; both are logits [N, vocabulary size]."""
-    student, teacher = student.float().log_softmax(-1), teacher.float().log_softmax(-1)
-    return F.kl_div(student, teacher.detach(), reduction="none", log_target=True).sum(-1).mean()
+CHUNK_BYTES = {"cpu": 2**26, "cuda": 2**29}  # of float32 logits at once
 
 
-def instatune_loss(student: Tensor, teacher: Tensor, targets: Tensor, answer_weight: float) -> Tensor:
-    """A sub-network's loss in InstaTune (arXiv 2308.15609): answers and the full network's distribution, weighted."""
-    distillation = distillation_loss(student, teacher)
-    return answer_weight * answer_loss(student, targets) + (1 - answer_weight) * distillation
+class Targets(NamedTuple):
+    """What N positions should predict: tokens [N], and the weights [N] of cross-entropy and divergence."""
+
+    tokens: Tensor
+    answer_weights: Tensor
+    teacher_weights: Tensor
 
 
-def answer_logits(hidden: Tensor, rows: Tensor, head: torch.nn.Module) -> Tensor:
-    """Logits [N, vocabulary size] at the flattened positions ``rows`` of hidden states [B, T, hidden size]."""
-    return head(hidden.flatten(0, 1)[rows])
+class Teacher(NamedTuple):
+    """Hidden states [N, its hidden size] of the teacher at the same positions, and its head's weight."""
+
+    hidden: Tensor
+    head: Tensor
+
+
+def head_loss(hidden: Tensor, head: Tensor, targets: Targets, teacher: Teacher | None = None) -> Tensor:
+    """Weighted sum over positions of the cross-entropy and of KL(teacher || student), in nats.
+
+    ``hidden`` is [N, hidden size], ``head`` [vocabulary size, hidden size]. With both weights of a position, alpha and
+    1 - alpha, it is InstaTune's loss (arXiv 2308.15609, equation 2).
+    """
+    loss: Tensor = _HeadLoss.apply(hidden, head, targets, teacher)
+    return loss
+
+
+def hidden_loss(hidden: Tensor, teacher: Tensor) -> Tensor:
+    """Mean squared difference of hidden states, as a share of the teacher's mean square (as Minitron, 2407.14679)."""
+    teacher = teacher.detach().float()
+    return (hidden.float() - teacher).square().mean() / teacher.square().mean()
+
+
+class _HeadLoss(torch.autograd.Function):
+    """Loss and gradient together, since both need the same probabilities and these are too large to keep."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, head: Tensor, targets: Targets, teacher: Teacher | None) -> Tensor:
+        size = max(CHUNK_BYTES[hidden.device.type] // (4 * head.shape[0]), 1)
+        for_hidden, for_head = ctx.needs_input_grad[:2]
+        chunk_loss = _chunk_loss(hidden.device.type)
+        loss = torch.zeros((), device=hidden.device)
+        gradient = torch.zeros_like(hidden)
+        head_gradient = torch.zeros_like(head, dtype=torch.float32) if for_head else None
+        for begin in range(0, len(hidden), size):
+            part = slice(begin, begin + size)
+            teacher_logits = linear(teacher.hidden[part], teacher.head) if teacher else None
+            values, slope = chunk_loss(linear(hidden[part], head), *(t[part] for t in targets), teacher_logits)
+            loss += values.sum()
+            if for_hidden:
+                gradient[part] = linear(slope, head.t().to(slope.dtype))
+            if head_gradient is not None:
+                head_gradient += linear(slope.t(), hidden[part].t().to(slope.dtype))
+        ctx.save_for_backward(gradient, head_gradient)
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+        hidden, head = ctx.saved_tensors
+        return hidden * gradients[0], None if head is None else head * gradients[0], None, None
+
+
+@cache
+def _chunk_loss(device: str) -> Callable[..., tuple[Tensor, Tensor]]:
+    """The loss of a chunk, compiled where it waits for memory: eager steps pass over the logits a dozen times."""
+    if device == "cpu":
+        return _eager_chunk_loss
+    compiled = torch.compile(_eager_chunk_loss, dynamic=True)
+    some = torch.ones(4, device=device)
+    try:
+        compiled(some.expand(4, 4), some.long().clamp(max=3), some, some, some.expand(4, 4))
+    except Exception as error:  # no Triton, or no compiler for it: many kinds
+        print(f"computing losses without a compiler, which is slower: {error!r}", file=sys.stderr)
+        return _eager_chunk_loss
+    return compiled
+
+
+def _eager_chunk_loss(
+    logits: Tensor, tokens: Tensor, answers: Tensor, divergence: Tensor, teacher: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Loss [n] of each position and its gradient [n, vocabulary size] in the logits."""
+    logs = logits.float().log_softmax(-1)
+    right = tokens[:, None] == torch.arange(logits.shape[1], device=logits.device)
+    loss = -answers * torch.where(right, logs, 0).sum(-1)
+    gradient = logs.exp() * (answers + divergence)[:, None] - torch.where(right, answers[:, None], 0)
+    if teacher is not None:
+        wanted = teacher.float().log_softmax(-1)
+        loss = loss + divergence * (wanted.exp() * (wanted - logs)).sum(-1)
+        gradient = gradient - divergence[:, None] * wanted.exp()
+    return loss, gradient.to(logits.dtype)

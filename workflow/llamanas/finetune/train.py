@@ -1,90 +1,200 @@
-"""The training loop of the super-network: full network and sampled sub-networks, resumable at any saved step."""
+"""The one training loop: any plan of passes, resumable at any saved step, in one process or several."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from llamanas.architecture import Architecture
 from llamanas.artifacts import whole_file
-from llamanas.data.packing import Answers, epochs, pack
+from llamanas.data.packing import Answers, divide, epochs, flatten, longest, pack
 from llamanas.errors import LlamaNasError
 from llamanas.finetune.lora import add_adapters, merge_adapters
-from llamanas.finetune.losses import answer_logits, answer_loss, instatune_loss
-from llamanas.models.decoder import Decoder
+from llamanas.finetune.losses import Targets, Teacher, head_loss, hidden_loss
+from llamanas.finetune.parallel import Team
+from llamanas.finetune.strategies import Pass, Plan
+from llamanas.models.decoder import Decoder, Layer, Place
 from llamanas.progress import progress
-from llamanas.randomness import generator
-from llamanas.supernet.space import SearchSpace
+
+LOSSES_AT_ONCE = 16  # read from the device together: each reading waits for it
+GRADIENT_NORM = 1.0
+LARGE = 10**9  # parameters from which `auto` trains adapters
+
+
+class Done(NamedTuple):
+    """A finished step: the losses of its passes, still on the device, and the tokens of this process."""
+
+    step: int
+    passes: list[Pass]
+    losses: Tensor
+    tokens: int
+
+
+class Part(NamedTuple):
+    """What one process passes through the networks at once, with the answer tokens of the whole step's batch."""
+
+    batch: Answers
+    answers: int
+    positions: int
 
 
 def train(
-    decoder: Decoder, space: SearchSpace, examples: list[dict], settings: dict, seed: int, dtype: str, resume: Path
+    decoder: Decoder,
+    plan: Plan,
+    examples: list[dict],
+    settings: dict,
+    seed: int,
+    dtype: str,
+    resume: Path,
+    teacher: Decoder | None = None,
+    team: Team | None = None,
 ) -> list[dict]:
-    """Train the super-network in place and return the rows of artifact ``losses``.
+    """Train the decoder in place and return the rows of artifact ``losses``.
 
-    Strategy ``alternate`` (LLaMA-NAS) trains the full network and a random sub-network in turn on the answers;
-    ``instatune`` (arXiv 2308.15609) trains both in every step, the sub-network on the full network's distribution too.
+    ``settings`` is section ``finetune``, ``supernet`` or ``heal`` of the config. Passes with a teacher learn from the
+    full network of ``teacher``, or without one from what the step's first pass, the full network, has just computed.
     Every draw depends on the seed and the step alone, so a training that goes on from the state in folder ``resume``
     equals an unbroken one.
 
     Raises:
-        LlamaNasError: the loss is not finite.
+        LlamaNasError: the loss is not finite, no example has a right answer, or a batch is too small to be divided.
     """
     if settings["steps"] == 0:
         return []
+    team = team or Team()
     torch.manual_seed(seed)
-    decoder.requires_grad_(settings["method"] == "full")
-    if settings["method"] == "lora":
+    large = sum(parameter.numel() for parameter in decoder.parameters()) >= LARGE
+    lora = settings["method"] == "lora" or settings["method"] == "auto" and large
+    peak = settings["learning_rate"] or (0.001 if lora else 0.0003)
+    decoder.requires_grad_(not lora)
+    if lora:
         add_adapters(decoder, settings["lora"])
+    if all(each.teacher_weight == 0 for step in range(2) for each in plan(step)):
+        examples = [example for example in examples if example["labelled"]]
+    if not examples:
+        raise LlamaNasError("no example has a right answer, which this strategy trains on.")
     trained = [parameter for parameter in decoder.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trained, settings["learning_rate"], weight_decay=settings["weight_decay"])
+    device = trained[0].device
+    optimizer = torch.optim.AdamW(
+        trained, peak, betas=(0.9, 0.95), weight_decay=settings["weight_decay"],
+        fused=device.type == "cuda",
+    )  # fmt: skip
     saved = resume / "state.pt"
     done, losses = _resumed(saved, trained, optimizer)
-    device = trained[0].device.type
+    call = _sub_layer(decoder, settings, device.type, dtype)
+    length = longest(examples)
+    if team.count > 1 and settings["batch_tokens"] < (team.count + 1) * 2 * length:
+        # Each process must have something of every batch, or there are no gradients to add up.
+        raise LlamaNasError(
+            f"batch_tokens is {settings['batch_tokens']}, too few for {team.count} processes and examples of up to "
+            f"{length} tokens; raise it to {(team.count + 1) * 2 * length} or lower instructions.max_tokens."
+        )
     batches = islice(epochs(examples, settings["batch_tokens"], seed), done, settings["steps"])
-    for step, batch in enumerate(progress(batches, "fine-tune", settings["steps"] - done), done):
+    pending: list[Done] = []
+    for step, batch in enumerate(progress(batches, "train", settings["steps"] - done), done):
         for group in optimizer.param_groups:
-            group["lr"] = settings["learning_rate"] * schedule(step, settings["steps"], settings["warmup"])
-        packed = pack(batch, settings["batch_tokens"], str(trained[0].device))
-        architecture = space.random(generator(seed, "subnet", step))
-        with torch.autocast(device, torch.bfloat16, enabled=dtype == "bfloat16"):
-            losses += _step_losses(decoder, packed, architecture, settings, step)
-        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+            group["lr"] = peak * schedule(step, settings["steps"], settings["warmup"])
+        passes, tokens = plan(step), 0
+        sums = torch.zeros(len(passes), device=device)
+        for part in _parts(batch, settings, team, length, device, dtype):
+            with torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bfloat16"):
+                sums += torch.stack([*_back_propagate(decoder, teacher, part, passes, settings, call)])
+            tokens += part.batch.tokens
+        pending.append(Done(step, passes, sums, tokens))
+        team.add_up([parameter.grad for parameter in trained if parameter.grad is not None])
+        torch.nn.utils.clip_grad_norm_(trained, GRADIENT_NORM)
         optimizer.step()
         optimizer.zero_grad()
-        if (step + 1) % settings["checkpoint_steps"] == 0:
+        saves = (step + 1) % settings["checkpoint_steps"] == 0
+        if saves or step + 1 == settings["steps"] or len(pending) >= LOSSES_AT_ONCE:
+            losses += _read(pending, team, decoder.shape.full)
+            pending = []
+        if saves and team.leads:
             _save(saved, trained, optimizer, step + 1, losses)
-    if settings["method"] == "lora":
+    if lora:
         merge_adapters(decoder)
     decoder.requires_grad_(False)
     return losses
 
 
-def _step_losses(
-    decoder: Decoder, batch: Answers, architecture: Architecture, settings: dict, step: int
-) -> Iterator[dict]:
-    """Back-propagate the losses of one step; the gradients add up in the weights."""
-    both = settings["strategy"] == "instatune"
-    teacher = None
-    if both or step % 2 == 0:
-        teacher = answer_logits(decoder.hidden(batch.sequence), batch.rows, decoder.lm_head)
-        yield _backward(answer_loss(teacher, batch.targets), "full", batch, step)
-    if both or step % 2 == 1:
-        student = answer_logits(decoder.hidden(batch.sequence, architecture), batch.rows, decoder.lm_head)
-        if teacher is None:
-            loss = answer_loss(student, batch.targets)
+def _parts(
+    batch: list[dict], settings: dict, team: Team, length: int, device: torch.device, dtype: str
+) -> Iterator[Part]:
+    """This process's share of a step's batch, in parts of at most ``device_tokens`` tokens and an example."""
+    count = team.count * math.ceil(settings["batch_tokens"] / (team.count * settings["device_tokens"]))
+    positions = sum(len(example["answer"]) for example in batch)
+    answers = sum(len(example["answer"]) for example in batch if example["labelled"])
+    for part in divide(batch, count)[team.rank :: team.count]:
+        if not part:
+            continue
+        if device.type == "cuda" and dtype == "bfloat16":  # what its attention kernel for texts in a row asks for
+            packed = flatten(part, math.ceil(settings["batch_tokens"] / count) + length, length, str(device))
         else:
-            loss = instatune_loss(student, teacher.detach(), batch.targets, settings["answer_weight"])
-        yield _backward(loss, architecture.id, batch, step)
+            packed = pack(part, str(device))
+        yield Part(packed, answers, positions)
 
 
-def _backward(loss: torch.Tensor, subnet: str, batch: Answers, step: int) -> dict:
-    if not torch.isfinite(loss):
-        raise LlamaNasError(f"the loss is {float(loss)} at step {step}; lower finetune.learning_rate and run again.")
-    loss.backward()
-    return {"step": step, "subnet": subnet, "loss": float(loss.detach()), "tokens": batch.tokens}
+def _back_propagate(
+    decoder: Decoder, teacher: Decoder | None, part: Part, passes: list[Pass], settings: dict, call: Callable
+) -> Iterator[Tensor]:
+    """The loss of each pass; the gradients add up in the weights."""
+    batch = part.batch
+    lesson = None
+    if teacher and any(each.teacher_weight for each in passes):
+        with torch.no_grad(), torch.autocast(batch.rows.device.type, enabled=False):
+            lesson = Teacher(teacher.hidden(batch.sequence).flatten(0, 1)[batch.rows], teacher.lm_head.weight)
+    for each in passes:
+        hidden = decoder.hidden(batch.sequence, each.architecture, call).flatten(0, 1)[batch.rows]
+        targets = Targets(
+            batch.targets,
+            batch.labelled * (each.answer_weight / max(part.answers, 1)),
+            torch.full_like(hidden[:, 0], each.teacher_weight / part.positions, dtype=torch.float32),
+        )
+        own = lesson if each.teacher_weight else None
+        loss = head_loss(hidden, decoder.lm_head.weight, targets, own)
+        if own and settings["hidden_weight"]:
+            share = len(batch.rows) / part.positions
+            loss = loss + settings["hidden_weight"] * share * hidden_loss(hidden, own.hidden)
+        loss.backward()
+        if lesson is None:
+            lesson = Teacher(hidden.detach(), decoder.lm_head.weight.detach())
+        yield loss.detach()
+
+
+def _sub_layer(decoder: Decoder, settings: dict, device: str, dtype: str) -> Callable:
+    """How training computes a sub-layer: compiled where the settings say so, without kept activations if too many."""
+    call: Callable = Layer.__call__
+    if settings["compile"] and dtype != "bfloat16" and device != "cpu":
+        print("not compiled: only bfloat16 packs texts into batches of one shape")
+    elif settings["compile"]:
+        torch._dynamo.config.recompile_limit = 256  # a graph for each width and each kind of sub-layer
+        call = torch.compile(call, dynamic=False)
+    crowded = device != "cpu" and settings["checkpointing"] is None and _crowded(decoder, settings)
+    if not (settings["checkpointing"] or crowded):
+        return call
+
+    def recomputed(layer: Layer, x: Tensor, place: Place, width: int | None) -> Tensor:
+        result: Tensor = checkpoint(call, layer, x, place, width, use_reentrant=False)
+        return result
+
+    return recomputed
+
+
+def _crowded(decoder: Decoder, settings: dict) -> bool:
+    """Whether the activations of a pass, 4 bytes each, would take more than half of the GPU's memory that is left.
+
+    Weights, a teacher if there is one and the rounded copies of the weights are in memory before.
+    """
+    shape, (free, _) = decoder.shape, torch.cuda.mem_get_info(decoder.frequencies.device)
+    copies = 2 * sum(parameter.numel() for parameter in decoder.parameters())
+    per_token = shape.layers * (8 * shape.hidden_size + 3 * shape.query_size + 4 * shape.intermediate_size)
+    tokens = min(settings["batch_tokens"], settings["device_tokens"])
+    return 4 * tokens * per_token > (free - copies) / 2
 
 
 def schedule(step: int, steps: int, warmup: float) -> float:
@@ -93,6 +203,26 @@ def schedule(step: int, steps: int, warmup: float) -> float:
     if step < rise:
         return (step + 1) / (rise + 1)
     return 0.1 + 0.45 * (1 + math.cos(math.pi * (step - rise) / max(steps - rise, 1)))
+
+
+def _read(pending: list[Done], team: Team, full: Architecture) -> list[dict]:
+    """Rows of artifact ``losses``, those of all processes added up.
+
+    Raises:
+        LlamaNasError: a loss is not finite.
+    """
+    losses = torch.cat([done.losses for done in pending])
+    tokens = torch.tensor([done.tokens for done in pending], device=losses.device)
+    team.add_up([losses, tokens])
+    values, rows = iter(losses.tolist()), []
+    for done, count in zip(pending, tokens.tolist(), strict=True):
+        for each in done.passes:
+            name = "full" if each.architecture == full else each.architecture.id
+            rows.append({"step": done.step, "subnet": name, "loss": next(values), "tokens": count})
+    if wrong := [row for row in rows if not math.isfinite(row["loss"])]:
+        step = wrong[0]["step"]
+        raise LlamaNasError(f"the loss is {wrong[0]['loss']} at step {step}; lower the learning_rate and run again.")
+    return rows
 
 
 def _save(path: Path, trained: list, optimizer: torch.optim.Optimizer, step: int, losses: list[dict]) -> None:

@@ -4,13 +4,14 @@ Parameter names are Hugging Face's, so that its weight files load as they are. A
 transformers' own classes for every family.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention.varlen import varlen_attn
 
 from llamanas.architecture import Architecture, ModelShape
 from llamanas.errors import LlamaNasError
@@ -23,12 +24,25 @@ class Sequence(NamedTuple):
     """A batch of packed token sequences.
 
     tokens and positions are [B, T] integers; ``visible`` is None for plain causal attention, else a [B, 1, T, T]
-    boolean mask, true where a query (row) may see a key (column).
+    boolean mask, true where a query (row) may see a key (column). With ``bounds``, the [S + 1] places at which the S
+    texts of a single row begin and end, each text attends to itself alone and there is no mask; ``longest`` limits
+    their lengths.
     """
 
     tokens: Tensor
     positions: Tensor
     visible: Tensor | None = None
+    bounds: Tensor | None = None
+    longest: int = 0
+
+
+class Place(NamedTuple):
+    """What every attention asks for: the rotary angles of the positions, and who sees whom."""
+
+    rotation: tuple[Tensor, Tensor]
+    visible: Tensor | None = None
+    bounds: Tensor | None = None
+    longest: int = 0
 
 
 def elastic_linear(layer: Any, x: Tensor, rows: int | None = None, columns: int | None = None) -> Tensor:
@@ -72,13 +86,20 @@ class Attention(nn.Module):
             self.q_norm = RMSNorm(shape.head_size, epsilon)
             self.k_norm = RMSNorm(shape.head_size, epsilon)
 
-    def forward(self, x: Tensor, rotation: tuple[Tensor, Tensor], visible: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, place: Place) -> Tensor:
         batch, length, _ = x.shape
         q, k, v = (p(x).view(batch, length, -1, self.shape.head_size) for p in (self.q_proj, self.k_proj, self.v_proj))
         if self.shape.query_key_norm:
             q, k = self.q_norm(q), self.k_norm(k)
-        q, k, v = rotate(q, rotation).transpose(1, 2), rotate(k, rotation).transpose(1, 2), v.transpose(1, 2)
         groups = self.shape.heads // self.shape.kv_heads
+        q, k = rotate(q, place.rotation), rotate(k, place.rotation)
+        if place.bounds is not None:
+            k, v = k.repeat_interleave(groups, 2), v.repeat_interleave(groups, 2)
+            limits = place.bounds, place.bounds, place.longest, place.longest
+            window = (self.shape.sliding_window - 1 if self.shape.sliding_window else -1), 0
+            y = cast(Tensor, varlen_attn(q[0].to(v.dtype), k[0].to(v.dtype), v[0], *limits, window_size=window))
+            return self.o_proj(y.reshape(batch, length, -1))
+        q, k, v, visible = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), place.visible
         shared = groups > 1 and q.is_cuda and q.dtype != torch.float32  # only there a fast kernel shares keys by itself
         if groups > 1 and not shared:
             k, v = k.repeat_interleave(groups, 1), v.repeat_interleave(groups, 1)
@@ -114,20 +135,11 @@ class Layer(nn.Module):
         self.post_attention_layernorm = RMSNorm(shape.hidden_size, epsilon)
         self.mlp = GatedMLP(shape)
 
-    def step(self, x: Tensor, rotation: tuple[Tensor, Tensor], visible: Tensor | None, width: int | None) -> Tensor:
+    def forward(self, x: Tensor, place: Place, width: int | None) -> Tensor:
         """``x`` after one sub-layer: the attention (width None), or the MLP of this width."""
         if width is None:
-            return x + self.self_attn(self.input_layernorm(x), rotation, visible)
+            return x + self.self_attn(self.input_layernorm(x), place)
         return x + self.mlp(self.post_attention_layernorm(x), width)
-
-    def forward(
-        self, x: Tensor, rotation: tuple[Tensor, Tensor], visible: Tensor | None, attention: bool, width: int
-    ) -> Tensor:
-        if attention:
-            x = self.step(x, rotation, visible, None)
-        if width:
-            x = self.step(x, rotation, visible, width)
-        return x
 
 
 class Trunk(nn.Module):
@@ -156,6 +168,10 @@ class Decoder(nn.Module):
             frequencies, self.rotation_scale = rotary_frequencies(config, self.shape)
         self.register_buffer("frequencies", frequencies, persistent=False)
 
+    def place(self, batch: Sequence) -> Place:
+        """What the attentions ask for in this batch."""
+        return Place(self.rotation(batch.positions), self.visible(batch), batch.bounds, batch.longest)
+
     @property
     def layers(self) -> list[Layer]:
         """The layers of the full network."""
@@ -171,20 +187,22 @@ class Decoder(nn.Module):
     def visible(self, batch: Sequence) -> Tensor | None:
         """The batch's mask, narrowed to the sliding window where the family has one that the batch exceeds."""
         window, length = self.shape.sliding_window, batch.tokens.shape[1]
-        if window is None or length <= window:
+        if window is None or batch.bounds is not None or length <= window:
             return batch.visible
         near = batch.positions[:, None, :, None] - batch.positions[:, None, None, :] < window
         order = torch.ones(length, length, dtype=torch.bool, device=near.device).tril()
         return near & (order if batch.visible is None else batch.visible)
 
-    def hidden(self, batch: Sequence, architecture: Architecture | None = None) -> Tensor:
-        """Final normalized hidden states [B, T, hidden size] of a sub-network (default: the full network)."""
-        architecture = architecture or self.shape.full
-        x = self.model.embed_tokens(batch.tokens)
-        rotation, visible = self.rotation(batch.positions), self.visible(batch)
-        choices = zip(self.layers, architecture.attention, architecture.intermediate_sizes, strict=True)
-        for layer, attention, width in choices:
-            x = layer(x, rotation, visible, attention, width)
+    def hidden(
+        self, batch: Sequence, architecture: Architecture | None = None, call: Callable[..., Tensor] = Layer.__call__
+    ) -> Tensor:
+        """Final normalized hidden states [B, T, hidden size] of a sub-network (default: the full network).
+
+        ``call`` computes one sub-layer; training gives a compiled one, or one that keeps no activations.
+        """
+        x, place, layers = self.model.embed_tokens(batch.tokens), self.place(batch), self.layers
+        for layer, width in (architecture or self.shape.full).steps:
+            x = call(layers[layer], x, place, width)
         return self.model.norm(x)
 
     def forward(self, batch: Sequence, architecture: Architecture | None = None) -> Tensor:
@@ -230,7 +248,8 @@ def load_decoder(folder: str | Path, device: str = "cpu", dtype: str = "float32"
         weights = load_file(folder / "model.safetensors", device=device)
     except (OSError, SafetensorError) as error:
         raise LlamaNasError(f"cannot read {folder / 'model.safetensors'}: {error}. Delete it and run again.") from error
-    weights = {name: tensor.to(getattr(torch, dtype)) for name, tensor in weights.items()}
+    for name in list(weights):  # one by one, so that no second whole copy is in memory
+        weights[name] = weights[name].to(getattr(torch, dtype))
     if decoder.shape.tied_head:
         weights["lm_head.weight"] = weights["model.embed_tokens.weight"]
     try:

@@ -26,7 +26,9 @@ def _triton_kernels() -> ModuleType | None:
 
 
 def _kernels(x: Tensor) -> ModuleType | None:
-    return _triton_kernels() if x.is_cuda and not torch.is_grad_enabled() else None
+    if torch.compiler.is_compiling() or torch.is_grad_enabled() or not x.is_cuda:
+        return None
+    return _triton_kernels()
 
 
 def rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:

@@ -66,19 +66,24 @@ def _layers(axes: Axes, row: dict, shape: ModelShape) -> None:
 
 
 def draw_losses(losses: list[dict]) -> str:
-    """SVG of the training losses, of the full network and of the sampled sub-networks in panels of their own.
+    """SVG of the training losses: fine-tuning, full network and sub-networks of the super-network, in panels.
 
-    The two may be different quantities, so their heights are not to be compared. The line is the mean over a window of
+    These may be different quantities, so their heights are not to be compared. The line is the mean over a window of
     about a tenth of the steps; the dots are the losses as they were.
     """
     kinds = {
-        "full network": [row for row in losses if row["subnet"] == "full"],
-        "sub-networks (a random one in each step)": [row for row in losses if row["subnet"] != "full"],
+        "fine-tuning of the full network": [row for row in losses if row["stage"] == "finetune"],
+        "super-network: full network": [
+            row for row in losses if row["stage"] == "train_supernet" and row["subnet"] == "full"
+        ],
+        "super-network: sampled sub-networks": [
+            row for row in losses if row["stage"] == "train_supernet" and row["subnet"] != "full"
+        ],
     }
     shown = {title: rows for title, rows in kinds.items() if rows}
     with drawing("losses", "Training loss by step", 1.7 * len(shown) + 0.4) as drawn:
-        grid = drawn.figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
-        for axes, (title, rows), color in zip(grid, shown.items(), (BLUE, VERMILION), strict=False):
+        grid = drawn.figure.subplots(len(shown), 1, squeeze=False)[:, 0]
+        for axes, (title, rows), color in zip(grid, shown.items(), (GREEN, BLUE, VERMILION), strict=False):
             steps, values = [row["step"] for row in rows], [row["loss"] for row in rows]
             half = len(rows) // 20
             smooth = [fmean(values[max(0, i - half) : i + half + 1]) for i in range(len(values))]
@@ -86,8 +91,8 @@ def draw_losses(losses: list[dict]) -> str:
             axes.plot(steps, smooth, "-", color=color)
             window = f"; line: mean of {2 * half + 1}" if half else ""
             axes.set(title=title + window, ylabel="loss (nats per token)")
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         grid[-1].set_xlabel("optimizer step")
-        grid[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     return drawn.svg
 
 

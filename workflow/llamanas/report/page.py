@@ -53,6 +53,16 @@ def write_page(destination: Path, results: Results, summary: list[dict], figures
         temporary.write_text(text, encoding="utf-8")
 
 
+def rank_agreement(healing: list[dict]) -> float | None:
+    """Kendall's tau-b of the picks' accuracies before and after healing; None for fewer than three, or all equal."""
+    from scipy.stats import kendalltau
+
+    if len(healing) < 3:
+        return None
+    tau = kendalltau(*([row[f"accuracy_{name}"] for row in healing] for name in ("before", "after"))).statistic
+    return None if tau != tau else float(tau)
+
+
 def rule_in_words(results: Results, rule: dict) -> str:
     """What a rule of the configuration chooses."""
     return words.rule_in_words(rule, results.settings["search"]["objective"])
@@ -64,7 +74,10 @@ def task_view(task: str, results: Results, summary: list[dict]) -> dict:
     full = results.shape.full.id
     smaller = [row for row in front if row["architecture"] != full]
     files = exported_files(task, results, summary)
+    healing = [row for row in results.healing if row["task"] == task]
     return {
+        "healing": healing,
+        "healing_tau": rank_agreement(healing),
         "name": task,
         "measured": len(archive),
         "members": len(front),
@@ -72,10 +85,31 @@ def task_view(task: str, results: Results, summary: list[dict]) -> dict:
         "within_noise": sum(row["within_noise"] for row in smaller),
         "n_search": archive[0]["n_search"],
         "n_report": front[0]["n_report"],
-        "picks": [row | {"full_architecture": full} for row in results.picks[task]],
+        "picks": pick_rows(task, results),
         "files": files,
         "headlines": headlines(task, results, files),
     }
+
+
+def pick_rows(task: str, results: Results) -> list[dict]:
+    """Rows of the picks; of a healed one, accuracy and difference from the full network are those after healing."""
+    healed = {row["pick"]: row for row in results.healing if row["task"] == task}
+    rows = []
+    for row in results.picks[task]:
+        row = row | {"full_architecture": results.shape.full.id}
+        if after := healed.get(row["pick"]):
+            low, high = after["full_difference_ci_low"], after["full_difference_ci_high"]
+            row |= {
+                "report_accuracy": after["accuracy_after"],
+                "report_ci_low": after["after_ci_low"],
+                "report_ci_high": after["after_ci_high"],
+                "difference": after["full_difference"],
+                "difference_ci_low": low,
+                "difference_ci_high": high,
+                "within_noise": low <= 0 <= high,
+            }
+        rows.append(row)
+    return rows
 
 
 def exported_files(task: str, results: Results, summary: list[dict]) -> list[dict]:
@@ -94,7 +128,7 @@ def exported_files(task: str, results: Results, summary: list[dict]) -> list[dic
 
 def headlines(task: str, results: Results, files: list[dict]) -> list[dict]:
     """Each exported pick with its row of picks and its most compressed file, which is what one would deploy."""
-    picks = {row["pick"]: row | {"full_architecture": results.shape.full.id} for row in results.picks[task]}
+    picks = {row["pick"]: row for row in pick_rows(task, results)}
     by_size = sorted(files, key=lambda row: -row["file_bytes"])
     smallest = {row["pick"]: row for row in by_size if row["pick"] != FULL}  # the last of each pick stays
     return [{"pick": picks[name], "file": smallest[name]} for name in picks if name in smallest]

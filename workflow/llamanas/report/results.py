@@ -10,9 +10,10 @@ class Results:
     """The tables of one experiment; a table is a list of rows as in :mod:`llamanas.artifacts`.
 
     ``archives``, ``fronts`` and ``picks`` are by task, in the order of the configuration. ``accuracy`` and ``speed``
-    have the rows of all exported files. ``manifests`` holds file lists with hashes, each under the words that say what
-    it lists. ``packages`` are the versions that the tables were made with, ``settings`` the whole configuration with
-    its defaults, and ``space_size`` counts the sub-networks of the search space.
+    have the rows of all exported files, ``healing`` those of the healed picks. ``manifests`` holds file lists with
+    hashes, each under the words that say what it lists. ``packages`` are the versions that the tables were made with,
+    ``settings`` the whole configuration with its defaults, and ``space_size`` counts the sub-networks of the search
+    space.
     """
 
     shape: ModelShape
@@ -23,6 +24,7 @@ class Results:
     accuracy: list[dict]
     speed: list[dict]
     losses: list[dict]
+    healing: list[dict]
     importance: list[dict]
     manifests: dict[str, list[dict]]
     packages: dict[str, str]

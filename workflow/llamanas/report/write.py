@@ -10,6 +10,7 @@ from llamanas.models.families import read_config, shape_of
 from llamanas.report.figures import draw_architectures, draw_importance, draw_losses
 from llamanas.report.front import draw_front
 from llamanas.report.page import write_page
+from llamanas.report.progress import draw_progress
 from llamanas.report.results import Results
 from llamanas.report.summary import summarize
 from llamanas.supernet.space import SearchSpace, minimum_depth
@@ -57,10 +58,11 @@ def read_results(run: Job) -> Results:
         accuracy=run.rows("accuracy"),
         speed=run.rows("speed"),
         losses=run.rows("losses"),
+        healing=run.rows("healing"),
         importance=run.rows("importance"),
         manifests={"the super-network, from which every sub-network is cut": run.rows("manifest")},
         packages=package_versions(
-            [*run.input["accuracy"], *run.input["speed"], run.input["losses"], *run.input["archive"]]
+            [*run.input["accuracy"], *run.input["speed"], *run.input["losses"], *run.input["archive"]]
         ),
         space_size=SearchSpace.from_rows(run.rows("space"), minimum_depth(shape, settings["space"])).size,
     )
@@ -84,4 +86,5 @@ def draw_all(results: Results) -> dict[str, dict[str, str]]:
         architectures[task] = draw_architectures(task, picks, results.shape)
     training = {"losses": draw_losses(results.losses)} if results.losses else {}
     training |= {"importance": draw_importance(results.importance)}
+    training |= {"progress": draw_progress(results.archives, results.settings["search"]["objective"], score)}
     return {"fronts": fronts, "architectures": architectures, "training": training}

@@ -12,7 +12,7 @@ from sklearn.model_selection import KFold, cross_val_predict
 from sklearn.svm import SVR
 
 from llamanas.errors import LlamaNasError
-from llamanas.search.ladder import sensitivities
+from llamanas.supernet.ladder import sensitivities
 from llamanas.supernet.space import SearchSpace
 
 ALPHAS = (0.001, 0.01, 0.1, 1.0, 10.0)  # of ridge regression
@@ -37,11 +37,11 @@ class Features:
     columns are divided by the root of the number of layers, so that together they weigh as much as one sum.
     """
 
-    def __init__(self, space: SearchSpace, importance: list[dict], cost: NDArray) -> None:
-        """``cost`` [layers, choices] is what each choice costs, in any unit."""
+    def __init__(self, space: SearchSpace, importance: list[dict] | None, cost: NDArray) -> None:
+        """``cost`` [layers, choices] is what each choice costs, in any unit; without importance the sums are zero."""
         sizes = np.array([len(choices) for choices in space.choices])
         self.layers, self.columns, self.offsets = np.arange(len(sizes)), sizes.sum(), np.cumsum(sizes) - sizes
-        added = sensitivities(space, importance)
+        added = sensitivities(space, importance) if importance else [[(0.0, 0.0)] * len(c) for c in space.choices]
         self.attention = choice_table([attention for attention, _ in choices] for choices in added)
         self.mlp = choice_table([mlp for _, mlp in choices] for choices in added)
         self.cost = cost

@@ -5,7 +5,7 @@ from itertools import chain, islice, product
 
 from llamanas.architecture import Architecture, ModelShape
 from llamanas.randomness import generator, seed_for
-from llamanas.search.ladder import ladder, spread
+from llamanas.supernet.ladder import ladder, spread
 from llamanas.supernet.space import SearchSpace
 
 PATIENCE = 20  # random draws per candidate before the space is searched one by one for what is left
@@ -25,8 +25,9 @@ def propose(
 ) -> list[dict]:
     """Rows of artifact ``candidates``: ``population`` architectures never measured before, fewer if no more exist.
 
-    Generation 0 has the full and the smallest network, rungs of the importance ladder and random draws. Later ones
-    follow ``algorithm``; what is short is filled with random draws. An empty list says that the space is exhausted.
+    Generation 0 has the full network and, with ``use_importance``, the smallest and rungs of the importance ladder;
+    later ones follow ``algorithm``. What is short is filled with random draws, but for algorithm ``ladder``. An empty
+    list says that the space, or the ladder, is exhausted.
     The rows depend on the arguments alone. ``archive`` has every architecture measured so far, ``importance`` the
     sensitivities of the space's choices, and ``settings`` is section ``search`` of the config.
 
@@ -37,27 +38,50 @@ def propose(
     if len(measured) >= space.size:
         return []
     seed = seed_for(seed, "propose", generation)
-    proposals: Proposals = ()
-    if generation == 0:
-        proposals = _first(space, importance, settings["population"])
-    elif settings["algorithm"] == "linas":
-        from llamanas.search.linas import linas  # pymoo and scikit-learn take over a second to import
-
-        proposals = [("linas", architecture) for architecture in linas(space, archive, importance, settings, seed)]
-    new = _unique(chain(proposals, _random(space, settings["population"], seed)), measured)
+    algorithm, proposals = settings["algorithm"], _first(space, importance, settings)
+    if generation > 0:
+        proposals = ((algorithm, a) for a in _next(space, archive, importance, settings, seed))
+    fill = () if algorithm == "ladder" else _random(space, settings["population"], seed)
+    new = _unique(chain(proposals, fill), measured)
     return [
         architecture.row(shape, bytes_per_parameter) | {"generation": generation, "origin": origin}
         for origin, architecture in islice(new, settings["population"])
     ]
 
 
-def _first(space: SearchSpace, importance: list[dict], population: int) -> Proposals:
-    """The extremes, and the ladder for half of the rest; importance chooses among equally small networks."""
+def _first(space: SearchSpace, importance: list[dict], settings: dict) -> Proposals:
+    """The extremes, and the ladder for half of the rest; importance chooses among equally small networks.
+
+    Algorithm ``ladder`` takes it for all of the rest; without importance there is the full network alone.
+    """
+    if settings["algorithm"] != "ladder" and not settings["use_importance"]:
+        return [("full", space.full)]
     rungs = ladder(space, importance)
     smallest = min([*reversed(rungs), space.smallest], key=space.parameters)
     between = [rung for rung in rungs if rung not in (space.full, smallest)]
-    steps = spread(between, max(population - 2, 0) // 2, space)
+    rest = max(settings["population"] - 2, 0)
+    steps = spread(between, rest if settings["algorithm"] == "ladder" else rest // 2, space)
     return [("full", space.full), ("smallest", smallest), *(("ladder", rung) for rung in steps)]
+
+
+def _next(
+    space: SearchSpace, archive: list[dict], importance: list[dict], settings: dict, seed: int
+) -> list[Architecture]:
+    """What the algorithm wants to measure after generation 0, the best first."""
+    if settings["algorithm"] == "ladder":
+        measured = {row["architecture"] for row in archive}
+        rungs = [rung for rung in ladder(space, importance) if rung.id not in measured]
+        return spread(rungs, settings["population"], space)
+    # pymoo and scikit-learn take over a second to import.
+    if settings["algorithm"] == "linas":
+        from llamanas.search.linas import linas
+
+        return linas(space, archive, importance, settings, seed)
+    if settings["algorithm"] == "nsga2":
+        from llamanas.search.nsga2 import offspring
+
+        return offspring(space, archive, settings, seed)
+    return []
 
 
 def _random(space: SearchSpace, population: int, seed: int) -> Proposals:

@@ -7,7 +7,6 @@ computed only where a token is scored.
 
 from collections.abc import Iterator, MutableMapping
 from itertools import accumulate
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -27,14 +26,6 @@ GPU_TOKENS = 16384
 LOGIT_BYTES = {"cpu": 2**26, "cuda": 2**31}  # of the float32 logits of one step, which needs about twice as much
 
 Kept = MutableMapping[tuple[str, int], NDArray]
-
-
-class _Place(NamedTuple):
-    """A batch with what every layer asks for."""
-
-    batch: Batch
-    rotation: tuple[Tensor, Tensor]
-    visible: Tensor | None
 
 
 class Scorer:
@@ -105,8 +96,8 @@ class Scorer:
     def _walk(self, architectures: list[Architecture], rows: list[Row]) -> Iterator[tuple[Architecture, NDArray]]:
         decoder = self.decoder
         made = batches(rows, self.batch_tokens, str(self.device))
-        places = [_Place(b, decoder.rotation(b.sequence.positions), decoder.visible(b.sequence)) for b in made]
-        trie = build_trie(architectures)
+        places = [decoder.place(batch.sequence) for batch in made]
+        trie, layers = build_trie(architectures), decoder.layers
         alone = sum(len(architecture.steps) for architecture in architectures)
         print(
             f"{len(architectures)} sub-networks on {len(rows)} rows in {len(made)} batches of at most "
@@ -117,26 +108,26 @@ class Scorer:
             states = list(states) if again else states
             layer, width = step
             for index, place in enumerate(places):
-                states[index] = decoder.layers[layer].step(states[index], place.rotation, place.visible, width)
+                states[index] = layers[layer](states[index], place, width)
             return states
 
-        embedded = [decoder.model.embed_tokens(place.batch.sequence.tokens) for place in places]
+        embedded = [decoder.model.embed_tokens(batch.sequence.tokens) for batch in made]
         for architecture, states in walk(trie, embedded, advance):
-            yield architecture, self._judge_tokens(places, states, sum(len(row.branches) for row in rows))
+            yield architecture, self._judge_tokens(made, states, sum(len(row.branches) for row in rows))
 
-    def _judge_tokens(self, places: list[_Place], states: list[Tensor], choices: int) -> NDArray:
+    def _judge_tokens(self, made: list[Batch], states: list[Tensor], choices: int) -> NDArray:
         """The array of :meth:`score` for one sub-network, from its last hidden states."""
         logs, hits = [], []
         head, norm = self.decoder.lm_head, self.decoder.model.norm
         size = max(LOGIT_BYTES[self.device.type] // (4 * self.decoder.shape.vocabulary_size), 1)
-        for place, x in zip(places, states, strict=True):
-            hidden = norm(x.flatten(0, 1)[place.batch.rows])
-            for part, targets in zip(hidden.split(size), place.batch.targets.split(size), strict=True):
+        for batch, x in zip(made, states, strict=True):
+            hidden = norm(x.flatten(0, 1)[batch.rows])
+            for part, targets in zip(hidden.split(size), batch.targets.split(size), strict=True):
                 logits = head(part).float()
                 logs.append(-torch.nn.functional.cross_entropy(logits, targets, reduction="none"))
                 if self.counts_hits:
                     hits.append(logits.argmax(-1) == targets)
-        owners = np.concatenate([place.batch.owners for place in places])
+        owners = np.concatenate([batch.owners for batch in made])
         sums = [np.bincount(owners, torch.cat(part).double().cpu().numpy(), choices) for part in (logs, hits) if part]
         return np.stack(sums)
 

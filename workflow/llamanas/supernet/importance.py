@@ -15,13 +15,11 @@ def channel_rows(decoder: Decoder, batch: Answers) -> list[dict]:
     Wanda's criterion (Sun et al., arXiv 2306.11695) summed over a channel's output weights.
     """
     rows = []
-    real = batch.sequence.visible.any(2)[:, 0].flatten() if batch.sequence.visible is not None else slice(None)
-    inputs = zip(decoder.layers, layer_inputs(decoder, batch), strict=False)
+    inputs, place = zip(decoder.layers, layer_inputs(decoder, batch), strict=False), decoder.place(batch.sequence)
     for index, (layer, x) in enumerate(progress(inputs, "rank channels", decoder.shape.layers, "layer")):
-        rotation, visible = decoder.rotation(batch.sequence.positions), decoder.visible(batch.sequence)
-        x = x + layer.self_attn(layer.input_layernorm(x), rotation, visible)
+        x = layer(x, place, None)
         activations = layer.mlp.channels(layer.post_attention_layernorm(x), decoder.shape.intermediate_size)
-        norms = activations.flatten(0, 1)[real].float().norm(dim=0) * layer.mlp.down_proj.weight.float().norm(dim=0)
+        norms = activations[batch.real].float().norm(dim=0) * layer.mlp.down_proj.weight.float().norm(dim=0)
         rows += [
             {"layer": index, "kind": "channel", "index": channel, "score": score}
             for channel, score in enumerate(norms.tolist())
@@ -54,19 +52,20 @@ def sensitivity_rows(decoder: Decoder, batch: Answers, widths: list[int]) -> lis
 
 def layer_inputs(decoder: Decoder, batch: Answers) -> list[Tensor]:
     """Hidden states [B, T, hidden size] that enter each layer of the full network, and those that leave the last."""
-    x = decoder.model.embed_tokens(batch.sequence.tokens)
-    rotation, visible = decoder.rotation(batch.sequence.positions), decoder.visible(batch.sequence)
+    x, place = decoder.model.embed_tokens(batch.sequence.tokens), decoder.place(batch.sequence)
     states = [x]
     for layer in decoder.layers:
-        states.append(layer(states[-1], rotation, visible, True, decoder.shape.intermediate_size))
+        states.append(layer(layer(states[-1], place, None), place, decoder.shape.intermediate_size))
     return states
 
 
 def _run_from(decoder: Decoder, batch: Answers, x: Tensor, index: int, attention: bool, width: int) -> Tensor:
-    rotation, visible = decoder.rotation(batch.sequence.positions), decoder.visible(batch.sequence)
-    x = decoder.layers[index](x, rotation, visible, attention, width)
-    for layer in decoder.layers[index + 1 :]:
-        x = layer(x, rotation, visible, True, decoder.shape.intermediate_size)
+    """The states that leave the last layer if layer ``index``, which ``x`` enters, is changed so."""
+    changed = decoder.shape.full.with_layer(index, attention, width)
+    place, layers = decoder.place(batch.sequence), decoder.layers
+    for layer, part in changed.steps:
+        if layer >= index:
+            x = layers[layer](x, place, part)
     return x
 
 

@@ -5,6 +5,11 @@ import torch
 from llamanas.models.decoder import Decoder
 
 
+def bands(stage: str, widths: list[int], full: int) -> list[int]:
+    """The bands of a network fresh from a stage: one before the super-network is trained, then those of its widths."""
+    return [full] if stage == "finetune" else sorted({*widths, full} - {0})
+
+
 def channel_orders(importance: list[dict], bands: list[int]) -> dict[int, list[int]]:
     """For each layer its channels by falling importance, ordered within each band of widths alone.
 

@@ -175,13 +175,17 @@ class SearchSpace:
         """The reductions of each layer's choices."""
         return [[here.reductions(choices) for here in choices] for choices in self.choices]
 
-    def random(self, generator: "numpy.random.Generator") -> Architecture:
-        """A random architecture, every size equally likely.
+    def random(self, generator: "numpy.random.Generator", parameters: float | None = None) -> Architecture:
+        """A random architecture of at least so many parameters in its layers, and little more.
 
-        A number of parameters is drawn uniformly between the smallest and the full network; then random layers of the
-        full network are reduced at random as long as at least that many remain.
+        Without a number, every size is equally likely: one is drawn uniformly between the smallest and the full
+        network. Random layers of the full network are reduced at random as long as enough remains.
         """
-        spare = generator.uniform(0, self.parameters(self.full) - self.parameters(self.smallest))
+        if parameters is None:
+            parameters = self.parameters(self.full) - generator.uniform(
+                0, self.parameters(self.full) - self.parameters(self.smallest)
+            )
+        spare = self.parameters(self.full) - parameters
         genes = list(self.encode(self.full))
         depth = len(genes)
         while options := [

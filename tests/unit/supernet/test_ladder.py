@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from llamanas.errors import LlamaNasError
-from llamanas.search.ladder import ladder, sensitivities, spread
+from llamanas.supernet.ladder import Ladder, ladder, sensitivities, spread
 from synthetic_search import Problem
 
 
@@ -56,6 +56,23 @@ def test_rungs_are_less_sensitive_than_random_architectures_no_smaller(problem):
         rung = next(rung for rung in rungs if problem.space.parameters(rung) <= size)
         wins += total(problem, rung) <= total(problem, drawn)
     assert wins > 30  # the next smaller rung may be much smaller, so not always
+
+
+def test_an_undisturbed_rung_is_the_first_that_is_small_enough(problem):
+    space, rungs = problem.space, ladder(problem.space, problem.importance)
+    descent, draws = Ladder(space, problem.importance), np.random.default_rng(0)
+    assert [space.encode(rung) for rung in rungs] == [genes for genes, _ in descent.descend()]
+    for wanted in np.linspace(0, space.parameters(space.full), 9):
+        fitting = [rung for rung in rungs if space.parameters(rung) <= wanted]
+        assert descent.near(wanted, 0.0, draws) == (fitting[0] if fitting else rungs[-1])
+
+
+def test_disturbed_rungs_are_admissible_small_enough_and_follow_the_generator(problem):
+    space, descent = problem.space, Ladder(problem.space, problem.importance)
+    wanted = (space.parameters(space.smallest) + space.parameters(space.full)) / 2
+    drawn = [[descent.near(wanted, 1.0, draws) for _ in range(9)] for draws in map(np.random.default_rng, (0, 0, 1))]
+    assert drawn[0] == drawn[1] != drawn[2] and len(set(drawn[0])) > 1
+    assert all(space.contains(each) and space.parameters(each) <= wanted for each in drawn[0])
 
 
 def test_missing_sensitivities_are_named(problem):

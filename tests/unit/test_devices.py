@@ -1,0 +1,90 @@
+"""Leased devices: each job has its own, several where it asks for them, and they are free again afterwards."""
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import torch
+
+from llamanas import devices
+from llamanas.devices import leased_devices
+from llamanas.errors import LlamaNasError
+
+
+@pytest.fixture
+def gpus(monkeypatch, tmp_path):
+    """Pretends that this machine has some number of GPUs, which no scheduler has divided."""
+    monkeypatch.setattr(devices.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+    def pretend(count: int) -> None:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+
+    return pretend
+
+
+@pytest.mark.parametrize(("wanted", "visible"), [("cpu", 4), ("cpu", 0), ("auto", 0)])
+def test_processes_without_gpus_share_the_cpu(gpus, wanted, visible):
+    gpus(visible)
+    with leased_devices(wanted, 2) as leased:
+        assert leased == ["cpu", "cpu"]
+    with leased_devices(wanted) as leased:
+        assert leased == ["cpu"]
+
+
+def test_jobs_hold_different_gpus_until_they_end(gpus):
+    gpus(3)
+    with leased_devices("auto", 2) as pair, leased_devices("cuda") as single:
+        assert (pair, single) == (["cuda:0", "cuda:1"], ["cuda:2"])
+    with leased_devices("auto", 3) as all_three:
+        assert all_three == ["cuda:0", "cuda:1", "cuda:2"]
+
+
+def test_gpus_are_leased_around_those_of_others(gpus):
+    gpus(4)
+    with ExitStack() as first:
+        first.enter_context(leased_devices("auto"))
+        with leased_devices("auto"):
+            first.close()
+            with leased_devices("auto", 3) as leased:
+                assert leased == ["cuda:0", "cuda:2", "cuda:3"]
+
+
+def test_a_job_waits_for_enough_gpus_and_holds_none_meanwhile(gpus, monkeypatch):
+    gpus(3)
+    waited = []
+    with ExitStack() as others:
+        others.enter_context(leased_devices("auto", 2))
+
+        def wait(seconds: float) -> None:
+            waited.append(seconds)
+            with leased_devices("auto") as left:  # nobody else waits here
+                assert left == ["cuda:2"]
+            others.close()
+
+        monkeypatch.setattr(devices.time, "sleep", wait)
+        with leased_devices("auto", 2) as leased:
+            assert leased == ["cuda:0", "cuda:1"]
+    assert len(waited) == 1
+
+
+def test_gpus_that_a_scheduler_has_given_need_no_lock(gpus, monkeypatch, tmp_path):
+    gpus(2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    with leased_devices("cuda", 2) as leased:
+        assert leased == ["cuda:0", "cuda:1"] and not list(Path(tmp_path).iterdir())
+    with leased_devices("cuda") as leased:
+        assert leased == ["cuda:0"] and len(list(Path(tmp_path).iterdir())) == 1
+
+
+def test_too_few_gpus_are_named(gpus):
+    gpus(2)
+    with (
+        pytest.raises(LlamaNasError, match=r"compute\.processes is 3, but PyTorch sees 2 GPUs"),
+        leased_devices("auto", 3),
+    ):
+        pass
+    gpus(0)
+    with pytest.raises(LlamaNasError, match="compute.device is 'cuda' but PyTorch sees no GPU"), leased_devices("cuda"):
+        pass
