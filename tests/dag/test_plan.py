@@ -34,7 +34,7 @@ def test_own_examples_and_healing_are_planned_where_asked_for(tmp_path):
 def test_baselines_are_planned_by_their_name_alone(tmp_path):
     (tmp_path / "few.yaml").write_text(yaml.safe_dump({"baselines": {"methods": ["random", "taylor"], "ratios": [2]}}))
     plan = planned_jobs(snakemake(tmp_path, "-n", "baselines", "--configfile", "few.yaml").stdout)
-    assert plan["train_baseline"] == 2 and plan["baselines"] == 1
+    assert plan["train_baseline"] == 2 and plan["measure_references"] == plan["baselines"] == 1
     assert not plan.keys() & {"propose_candidates", "heal", "report"}
 
 

@@ -78,13 +78,14 @@ def test_front_is_not_dominated_and_reported_on_other_items(finished):
     assert not items["report"] & (items["search"] | items["train"])
 
 
-def test_exported_accuracy_equals_the_networks_that_was_exported(finished):
+def test_exported_accuracy_is_that_of_the_exported_network(finished):
     picks = read_table(finished / SEARCH / "picks.parquet", "picks").to_pylist()
     reported = {row["pick"]: row["report_accuracy"] for row in picks}
     healing = finished / "results/heal/tiny_sounds/half_way/healing.parquet"
     (healed,) = read_table(healing, "healing").to_pylist()
     assert healed["accuracy_before"] == pytest.approx(reported["half_way"]) and healed["n"] == 44
     assert healed["difference"] == pytest.approx(healed["accuracy_after"] - healed["accuracy_before"])
+    assert healed["full_difference"] == pytest.approx(healed["accuracy_after"] - reported["full"])
     reported["half_way"] = healed["accuracy_after"]
     for pick in ("full", "half_way"):
         path = finished / f"results/benchmark/tiny_sounds/{pick}/fp32/accuracy.parquet"
@@ -207,13 +208,18 @@ def test_baselines_are_made_when_asked(finished, tmp_path):
     training = {"method": "lora", "lora": {"rank": 4, "alpha": 8}}
     run = snakemake(folder, "baselines", *changed(folder, baselines=asked | training))
     assert run.returncode == 0, run.stdout[-5000:]
-    assert planned_jobs(run.stdout) == {"train_baseline": 1, "baselines": 1}
-    (row,) = read_table(folder / "results/baselines.parquet", "baselines").to_pylist()
-    assert (row["task"], row["method"], row["seed"], row["n"]) == ("tiny_sounds", "uniform_width", 7, 44)
-    assert row["size_ratio"] >= 1.2 and row["ci_low"] <= row["accuracy"] <= row["ci_high"]
+    assert planned_jobs(run.stdout) == {"train_baseline": 1, "measure_references": 1, "baselines": 1}
+    table = read_table(folder / "results/baselines.parquet", "baselines").to_pylist()
+    assert [row["method"] for row in table] == ["finetuned", "ours", "pretrained", "uniform_width"]
+    for row in table:
+        assert (row["task"], row["seed"], row["n"]) == ("tiny_sounds", 7, 44)
+        assert row["ci_low"] <= row["accuracy"] <= row["ci_high"]
+    finetuned, ours, pretrained, uniform = table
+    assert finetuned["size_ratio"] == pretrained["size_ratio"] == 1
+    assert ours["size_ratio"] >= 1.2 and uniform["size_ratio"] >= 1.2
     losses = read_table(folder / "results/baselines/uniform_width/1.2/losses.parquet", "losses").to_pylist()
     assert [row["stage"] for row in losses] == ["baseline"] * 2
-    assert row["training_tokens"] == sum(loss["tokens"] for loss in losses) > 0
+    assert uniform["training_tokens"] == sum(loss["tokens"] for loss in losses) > 0
 
 
 def test_repeated_training_gives_byte_equal_weights_and_tables(finished, tmp_path):

@@ -8,10 +8,11 @@ with job(snakemake) as run, run.devices() as devices:
     from llamanas.provenance import manifest_rows
 
     settings = run.params["supernet"]
+    taught = settings["teacher"] == "finetuned" and settings["strategy"] != "alternate"
     training = Training(
         "train_supernet", run.source("weights"), run.path("weights"), run.rows("instructions"), settings,
         run.seed(), run.params["compute"]["dtype"], run.resume,
-        teacher=run.source("weights") if settings["teacher"] == "finetuned" else None,
+        teacher=run.source("weights") if taught else None,
         space=run.params["space"], importance=run.rows("importance"),
     )  # fmt: skip
     run.write("losses", run_together(run_training, devices, training))

@@ -8,6 +8,7 @@ import pytest
 
 from llamanas.report.figures import draw_architectures, draw_importance, draw_losses
 from llamanas.report.front import draw_front
+from llamanas.report.progress import draw_progress, volumes
 from llamanas.report.results import Results
 from llamanas.report.write import draw_all
 
@@ -115,6 +116,15 @@ def test_losses_of_one_kind_make_one_panel(results: Results) -> None:
         words = words_of(draw_losses(one))
         assert words.count("loss (nats per token)") == 1
         assert [word for word in words if word.split(";")[0] in kinds] == [f"{title}; line: mean of 5"]
+
+
+def test_progress_rises_to_the_final_hypervolume(results: Results) -> None:
+    archive = results.archives["mini_truthful"]
+    shares = volumes(archive, "parameters", "search_score")
+    assert shares == sorted(shares) and shares[0] < shares[-1] == 1 and len(shares) == len(archive)
+    full = [row for row in archive if row["origin"] == "full"]
+    assert volumes(full, "parameters", "search_score") == [0]
+    assert set(results.archives) <= set(words_of(draw_progress(results.archives, "parameters", "search_score")))
 
 
 def test_importance_shows_sublayers_without_the_channels(results: Results) -> None:

@@ -143,6 +143,7 @@ def test_healing_is_told_where_it_was_done(results: Results, figures: dict, page
         assert words in table
     picks = own.split("<caption>The picks")[1].split("</table>")[0].replace("\N{MINUS SIGN}", "-")
     assert "and, where exported, after healing" in picks
+    assert "inside the noise" in picks.split(">half_way</th>")[1].split("</tr>")[0]
     for words in ("41.0", "+1.0", "-1.0 to +3.0"):  # of half_way: after healing, against the full network
         assert words in picks, words
 

@@ -39,9 +39,12 @@ def head_loss(hidden: Tensor, head: Tensor, targets: Targets, teacher: Teacher |
 
 
 def hidden_loss(hidden: Tensor, teacher: Tensor) -> Tensor:
-    """Mean squared difference of hidden states, as a share of the teacher's mean square (as Minitron, 2407.14679)."""
+    """Squared distance of hidden states [N, hidden size] as a share of the teacher's square, mean over positions.
+
+    As in Minitron (arXiv 2407.14679); a share of each position's own, so that it does not depend on the others.
+    """
     teacher = teacher.detach().float()
-    return (hidden.float() - teacher).square().mean() / teacher.square().mean()
+    return ((hidden.float() - teacher).square().sum(-1) / teacher.square().sum(-1)).mean()
 
 
 class _HeadLoss(torch.autograd.Function):
