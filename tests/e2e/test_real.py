@@ -14,8 +14,8 @@ SMALL = {
     "tasks": ["mini_language"],
     "data": {"search_items": 24, "report_items": 48},
     "importance": {"calibration_tokens": 96},
-    "finetune": {"steps": 2, "batch_tokens": 128},
-    "supernet": {"steps": 2, "batch_tokens": 128},
+    "finetune": {"steps": 2, "batch_tokens": 128, "method": "lora"},
+    "supernet": {"steps": 2, "batch_tokens": 128, "method": "lora"},
     "search": {"population": 6, "generations": 0},
     "benchmark": {"prompt_tokens": 16, "new_tokens": 2, "repeats": 1},
 }

@@ -1,10 +1,18 @@
 """What an artifact was made from: deterministic facts only, so that equal runs give equal bytes."""
 
+import argparse
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from llamanas.artifacts import provenance_of
+from llamanas.errors import LlamaNasError
+
+if TYPE_CHECKING:
+    from pyarrow import Table
 
 PACKAGES = ("llamanas", "torch", "transformers", "peft", "lm-eval", "pyarrow", "onnxruntime", "pymoo", "scikit-learn")
 
@@ -48,3 +56,90 @@ def stamp(stage: str, seed: int, params: dict, inputs: Iterable[str]) -> dict:
         "packages": package_versions(),
         "inputs": {str(path): sha256_of(path) for path in sorted(inputs) if not path.endswith(WEIGHTS)},
     }
+
+
+def broken_links(path: Path, directory: Path) -> Iterator[str]:
+    """What does not fit in the chain of files that an artifact was made from, the nearest link first.
+
+    Every input that a table's stamp names is hashed again, and every file that a manifest lists. Paths of stamps are
+    relative to the run's ``directory``.
+
+    Raises:
+        LlamaNasError: the file is not an artifact of the workflow.
+    """
+    seen, waiting = {path}, [path]
+    while waiting:
+        table, here = _opened(waiting[0], directory), waiting.pop(0)
+        for row in table.to_pylist() if provenance_of(table)["artifact"] == "manifest" else []:
+            yield from _difference(here.parent / row["file"], row["sha256"], here, directory)
+        for name, expected in provenance_of(table)["inputs"].items():
+            yield from _difference(Path(name), expected, here, directory)
+            if name.endswith(".parquet") and Path(name) not in seen and (directory / name).exists():
+                seen.add(Path(name))
+                waiting.append(Path(name))
+
+
+def _difference(path: Path, expected: str, maker: Path, directory: Path) -> Iterator[str]:
+    if not (directory / path).exists():
+        yield f"{path} is missing, which {maker} was made from or lists"
+    elif (found := sha256_of(directory / path)) != expected:
+        yield f"{path} has SHA-256 {found}, but {maker} says {expected}"
+
+
+def _opened(path: Path, directory: Path) -> "Table":
+    """The table of an artifact."""
+    from pyarrow import ArrowException
+    from pyarrow.parquet import read_table
+
+    try:
+        table = read_table(directory / path, partitioning=None)
+    except (OSError, ArrowException) as error:
+        raise LlamaNasError(f"{path} is not a readable Parquet file: {error}") from error
+    if not provenance_of(table):
+        raise LlamaNasError(f"{path} was not made by this workflow: it has no provenance.")
+    return table
+
+
+def story(path: Path, directory: Path) -> Iterator[str]:
+    """Lines that say what an artifact was made from, each input once and indented below the first that used it."""
+    seen: set[Path] = set()
+
+    def lines(here: Path, depth: int) -> Iterator[str]:
+        indent = "  " * depth
+        if here in seen:
+            yield f"{indent}{here} (above)"
+            return
+        seen.add(here)
+        about = provenance_of(_opened(here, directory))
+        yield f"{indent}{here}: {about['artifact']} of stage {about['stage']}, seed {about['seed']}"
+        for name, digest in about["inputs"].items():
+            if name.endswith(".parquet") and (directory / name).exists():
+                yield from lines(Path(name), depth + 1)
+            else:
+                yield f"{indent}  {name}: SHA-256 {digest}"
+        if about["artifact"] == "manifest":
+            for row in _opened(here, directory).to_pylist():
+                yield f"{indent}  {here.parent / row['file']}: SHA-256 {row['sha256']}"
+
+    yield from lines(path, 0)
+
+
+def main() -> None:
+    """`python -m llamanas.provenance FILE [--verify] [--directory RUN]`."""
+    parser = argparse.ArgumentParser(prog="python -m llamanas.provenance", description="What a table was made from.")
+    parser.add_argument("file", type=Path, help="a Parquet file of a run, relative to its directory")
+    parser.add_argument("--directory", type=Path, default=Path(), help="directory of the run")
+    parser.add_argument("--verify", action="store_true", help="hash the chain again; name the first broken link")
+    options = parser.parse_args()
+    try:
+        if options.verify and (broken := next(broken_links(options.file, options.directory), None)):
+            raise SystemExit(f"broken: {broken}")
+        print("\n".join(story(options.file, options.directory)))
+    except LlamaNasError as error:
+        raise SystemExit(f"error: {error}") from None
+    if options.verify:
+        print("every link holds")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""Comparing two runs."""
+
+import pytest
+
+from llamanas import compare
+from llamanas.artifacts import table_of, write_table
+from llamanas.compare import differences
+from llamanas.errors import LlamaNasError
+
+
+def losses(loss: float, count: int = 2) -> list[dict]:
+    return [{"stage": "heal", "step": n, "subnet": "full", "loss": loss + n, "tokens": 7} for n in range(count)]
+
+
+@pytest.fixture
+def runs(tmp_path):
+    for name in ("a", "b"):
+        write(tmp_path / name, "losses", losses(1.5))
+    return tmp_path / "a", tmp_path / "b"
+
+
+def write(run, name: str, rows: list[dict], artifact: str = "losses") -> None:
+    write_table(run / f"results/{name}.parquet", artifact, table_of(artifact, rows), {"seed": str(run)})
+
+
+def test_equal_tables_agree_whatever_they_were_made_from(runs):
+    assert [*differences(*runs)] == []
+
+
+def test_numbers_may_differ_by_the_tolerance(runs):
+    write(runs[1], "losses", losses(1.5001))
+    (line,) = differences(*runs)
+    assert line == "results/losses.parquet: column 'loss' differs in 2 of 2 rows, first in row 0: 1.5 against 1.5001"
+    assert [*differences(*runs, 0.001)] == []
+
+
+def test_rows_and_tables_that_only_one_has_are_told(runs):
+    write(runs[1], "losses", losses(1.5, 3))
+    write(runs[0], "more", losses(1.5))
+    assert [*differences(*runs)] == [
+        "results/losses.parquet: 2 rows against 3",
+        f"results/more.parquet: only in one run, not in {runs[1]}",
+    ]
+
+
+def test_a_directory_without_a_run_is_refused(runs, tmp_path, monkeypatch):
+    with pytest.raises(LlamaNasError, match="has no tables"):
+        [*differences(runs[0], tmp_path / "c")]
+    monkeypatch.setattr("sys.argv", ["compare", *map(str, runs)])
+    with pytest.raises(SystemExit) as stopped:
+        compare.main()
+    assert stopped.value.code == 0

@@ -1,0 +1,85 @@
+"""Whether two runs agree: `python -m llamanas.compare RUN RUN [--tolerance X]`."""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from llamanas.artifacts import provenance_of
+from llamanas.errors import LlamaNasError
+
+TIMED = ("speed", "summary")  # artifacts that hold measured times, which never repeat
+
+
+def differences(one: Path, other: Path, tolerance: float = 0.0) -> Iterator[str]:
+    """A line for every table below ``results`` that is not the same in both runs; tables with times are left out.
+
+    Numbers may differ by ``tolerance``. Weights are compared through the hashes in the tables that list them.
+
+    Raises:
+        LlamaNasError: a run has no results, or a table cannot be read.
+    """
+    tables = []
+    for run in (one, other):
+        found = {path.relative_to(run): path for path in sorted((run / "results").rglob("*.parquet"))}
+        if not found:
+            raise LlamaNasError(f"{run} has no tables in {run / 'results'}; give the directory of a run.")
+        tables.append(found)
+    for name in sorted(tables[0].keys() | tables[1].keys()):
+        missing = [str(run) for run, found in zip((one, other), tables, strict=True) if name not in found]
+        if missing:
+            yield f"{name}: only in one run, not in {missing[0]}"
+            continue
+        first, second = (_read(found[name]) for found in tables)
+        if provenance_of(first).get("artifact") not in TIMED and (difference := _differ(first, second, tolerance)):
+            yield f"{name}: {difference}"
+
+
+def _read(path: Path) -> pa.Table:
+    try:
+        return pq.read_table(path, partitioning=None)
+    except (OSError, pa.ArrowException) as error:
+        raise LlamaNasError(f"{path} is not a readable Parquet file: {error}") from error
+
+
+def _differ(first: pa.Table, second: pa.Table, tolerance: float) -> str:
+    """What differs, in words; nothing if all is equal within the tolerance."""
+    if first.column_names != second.column_names:
+        return f"columns {first.column_names} against {second.column_names}"
+    if first.num_rows != second.num_rows:
+        return f"{first.num_rows} rows against {second.num_rows}"
+    for name in first.column_names:
+        pairs = [*enumerate(zip(first[name].to_pylist(), second[name].to_pylist(), strict=True))]
+        if wrong := [(row, a, b) for row, (a, b) in pairs if not _equal(a, b, tolerance)]:
+            row, a, b = wrong[0]
+            return f"column {name!r} differs in {len(wrong)} of {len(pairs)} rows, first in row {row}: {a} against {b}"
+    return ""
+
+
+def _equal(a: object, b: object, tolerance: float) -> bool:
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(map(lambda x, y: _equal(x, y, tolerance), a, b))
+    if isinstance(a, float) and isinstance(b, float):
+        return a == b or abs(a - b) <= tolerance or (a != a and b != b)
+    return a == b
+
+
+def main() -> None:
+    """Print what differs; the exit status is 1 if anything does."""
+    parser = argparse.ArgumentParser(prog="python -m llamanas.compare", description="Whether two runs agree.")
+    parser.add_argument("runs", nargs=2, type=Path, help="directories of the runs")
+    parser.add_argument("--tolerance", type=float, default=0.0, help="by how much numbers may differ")
+    options = parser.parse_args()
+    try:
+        one, other = options.runs
+        found = [*differences(one, other, options.tolerance)]
+    except LlamaNasError as error:
+        raise SystemExit(f"error: {error}") from None
+    print("\n".join(found) or "the runs agree")
+    raise SystemExit(bool(found))
+
+
+if __name__ == "__main__":
+    main()
