@@ -86,7 +86,7 @@ def train(
     )  # fmt: skip
     saved = resume / "state.pt"
     done, losses = _resumed(saved, trained, optimizer)
-    call = _sub_layer(decoder, settings, device.type, dtype)
+    call = _sub_layer(decoder, settings, device, dtype)
     length = longest(examples)
     if team.count > 1 and settings["batch_tokens"] < (team.count + 1) * 2 * length:
         # Each process must have something of every batch, or there are no gradients to add up.
@@ -132,11 +132,16 @@ def _parts(
     for part in divide(batch, count)[team.rank :: team.count]:
         if not part:
             continue
-        if device.type == "cuda" and dtype == "bfloat16":  # what its attention kernel for texts in a row asks for
+        if _flattens(device, dtype):
             packed = flatten(part, math.ceil(settings["batch_tokens"] / count) + length, length, str(device))
         else:
             packed = pack(part, str(device))
         yield Part(packed, answers, positions)
+
+
+def _flattens(device: torch.device, dtype: str) -> bool:
+    """Whether texts may stand in one row without a mask: flash attention wants bfloat16 and an Ampere GPU or newer."""
+    return device.type == "cuda" and dtype == "bfloat16" and torch.cuda.get_device_capability(device)[0] >= 8
 
 
 def _back_propagate(
@@ -166,15 +171,15 @@ def _back_propagate(
         yield loss.detach()
 
 
-def _sub_layer(decoder: Decoder, settings: dict, device: str, dtype: str) -> Callable:
+def _sub_layer(decoder: Decoder, settings: dict, device: torch.device, dtype: str) -> Callable:
     """How training computes a sub-layer: compiled where the settings say so, without kept activations if too many."""
     call: Callable = Layer.__call__
-    if settings["compile"] and dtype != "bfloat16" and device != "cpu":
-        print("not compiled: only bfloat16 packs texts into batches of one shape")
+    if settings["compile"] and device.type == "cuda" and not _flattens(device, dtype):
+        print("not compiled: only bfloat16 on an Ampere GPU or newer packs texts into batches of one shape")
     elif settings["compile"]:
         torch._dynamo.config.recompile_limit = 256  # a graph for each width and each kind of sub-layer
         call = torch.compile(call, dynamic=False)
-    crowded = device != "cpu" and settings["checkpointing"] is None and _crowded(decoder, settings)
+    crowded = device.type == "cuda" and settings["checkpointing"] is None and _crowded(decoder, settings)
     if not (settings["checkpointing"] or crowded):
         return call
 
