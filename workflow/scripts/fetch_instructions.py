@@ -10,11 +10,14 @@ with job(snakemake) as run:
 
     settings, data = run.params["instructions"], run.params["data"]
     tokenizer = AutoTokenizer.from_pretrained(run.path("manifest").parent)
-    items = run.rows("questions") if settings["task_train_splits"] else []
+    questions = run.rows("questions")
+    items = questions if settings["task_train_splits"] else []
     for name in settings["tasks"]:
         tasks = load_tasks(name, [existing(folder) for folder in data["task_folders"]], data["few_shot"])
-        items += train_questions(tasks, tokenizer, data["max_tokens"])
-    items = list({item["item"]: item for item in items}.values())  # a task may be in a group as well
+        items = items + train_questions(tasks, tokenizer, data["max_tokens"])
+    # A task may be in a group as well; what a search or a report measures is never trained on.
+    measured = {item["item"] for item in questions if item["split"] != "train"}
+    items = list({item["item"]: item for item in items if item["item"] not in measured}.values())
     files = [existing(file) for file in settings["files"]]
     rows = instruction_rows(files, settings["hub"], items, run.rows("written"), tokenizer, settings)
     run.write("instructions", rows)

@@ -132,6 +132,12 @@ def test_training_data_without_a_train_split_are_named(home, tokenizer, tmp_path
         train_questions(tasks, tokenizer, 256)
 
 
+def test_a_task_that_is_scored_on_its_train_split_is_not_trained_on(home, tokenizer, tmp_path):
+    folder = variant(home, tmp_path, "tiny_same", validation_split=None, test_split="train")
+    with pytest.raises(LlamaNasError, match="'tiny_same' of instructions.tasks is scored on its train split"):
+        train_questions(load_tasks("tiny_same", [folder]), tokenizer, 256)
+
+
 def test_one_scored_split_is_divided_by_hash(home, tokenizer, tmp_path):
     folder = variant(home, tmp_path, "tiny_single", test_split=None)
     items = task_questions(load_tasks("tiny_single", [folder]), tokenizer, 256, None, None)

@@ -69,3 +69,5 @@ def test_other_tokens_that_stop_the_model_are_no_part_of_a_text(folder, tmp_path
 def test_a_seed_repeats_the_texts(folder):
     first, again, other = (written_rows(folder, COUNT, MOST, seed, "cpu") for seed in (3, 3, 4))
     assert first == again and first != other
+    starts = [[row["prompt"][0] for row in rows if len(row["prompt"]) == 1] for rows in (first, other)]
+    assert starts[0] != starts[1]

@@ -122,8 +122,10 @@ def test_progress_rises_to_the_final_hypervolume(results: Results) -> None:
     archive = results.archives["mini_truthful"]
     shares = volumes(archive, "parameters", "search_score")
     assert shares == sorted(shares) and shares[0] < shares[-1] == 1 and len(shares) == len(archive)
-    full = [row for row in archive if row["origin"] == "full"]
-    assert volumes(full, "parameters", "search_score") == [0]
+    points = (100, -0.5), (50, -1), (60, -0.5), (50, -0.75)  # the first is the full network
+    rows = [{"cost": cost, "score": score, "origin": "full" if cost == 100 else "x"} for cost, score in points]
+    assert volumes(rows, "cost", "score") == pytest.approx([0, 0, 0.2 / 0.225, 1])
+    assert volumes(rows[:1], "cost", "score") == [0]
     assert set(results.archives) <= set(words_of(draw_progress(results.archives, "parameters", "search_score")))
 
 

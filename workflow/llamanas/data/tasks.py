@@ -91,12 +91,14 @@ def train_questions(tasks: list[Any], tokenizer: Any, max_tokens: int) -> list[d
     """Rows of artifact ``questions`` of the train split alone.
 
     Raises:
-        LlamaNasError: a task has no train split.
+        LlamaNasError: a task has no train split, or is scored on it.
     """
     rows = []
     for task in tasks:
         if not task.config.training_split:
             raise LlamaNasError(f"task {task.task_name!r} of instructions.tasks has no train split.")
+        if task.config.training_split == (task.config.test_split or task.config.validation_split):
+            raise LlamaNasError(f"task {task.task_name!r} of instructions.tasks is scored on its train split.")
         rows += [row | {"split": "train"} for row in _render(task, task.config.training_split, tokenizer, max_tokens)]
     return rows
 
