@@ -14,6 +14,7 @@ Cases:
   choice. The baseline tokenizes every time, as it must; the items of the workflow were tokenized once for all
   candidates (`prepare` is what that took). `baseline_own_difference` is how much lm-eval's own log-likelihoods of some
   of the items change with another batch size, by rounding alone.
+* `exact`: how far the log-likelihoods of both are from those that the same networks have in float64, on the CPU.
 * `population`: 50 candidates that LINAS proposes after a measured generation of 50, against the same candidates one by
   one. `sub_layers` and `sub_layers_alone` are the sub-layers that were computed with and without sharing.
 * `items`, `depth`, `candidates`: seconds per candidate against their number.
@@ -277,6 +278,24 @@ class Benchmark:
                 baseline_accuracy=None if None in credit else float(np.mean(credit)),
             )  # fmt: skip
 
+    def exact(self, space: SearchSpace) -> None:
+        draw = np.random.default_rng(SEED)
+        precise = load_decoder(self.folder, "cpu", "float64")
+        precise.frequencies = precise.frequencies.double()
+        for architecture in [space.full, *(space.random(draw) for _ in range(self.options.subnets))]:
+            truth = Scorer(precise, self.items).score([architecture], {})[architecture.id][0]
+            (own,) = self.ours([architecture])
+            with tempfile.TemporaryDirectory() as temporary:
+                write_folder(self.folder, architecture, Path(temporary), "unknown")
+                _, samples = self.reference(Path(temporary), BATCH_SIZES[self.options.device][0], self.items)
+            names = [item["item"].rsplit("/", 2) for item in self.items]
+            baseline = np.concatenate([loglikelihoods(samples[f"{name}/{index}"]) for name, _, index in names])
+            self.show(
+                case="exact", network="full" if architecture == space.full else architecture.id,
+                error=float(np.abs(own[0] - truth).max()), baseline_error=float(np.abs(baseline - truth).max()),
+                max_loglikelihood_difference=float(np.abs(own[0] - baseline).max()),
+            )  # fmt: skip
+
     def population(self, candidates: list[Architecture]) -> None:
         self.ours(candidates[:1])
         together, own = timed(lambda: self.ours(candidates))
@@ -344,6 +363,8 @@ def main() -> None:
             space = search_space(benchmark.decoder.shape, config["space"])
             if "single" in cases:
                 benchmark.single(space)
+            if "exact" in cases:
+                benchmark.exact(space)
             if "limit" in cases:
                 benchmark.limit(space)
             if cases & {"population", "items", "depth", "candidates"}:

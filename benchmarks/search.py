@@ -91,7 +91,7 @@ class Run:
         self.importance = read_table(self.folder / "importance.parquet", "importance").to_pylist()
 
     def sample(self, count: int, seed: int) -> list[Architecture]:
-        """Different architectures: the full network, near the ladder, random, and every second layer of each."""
+        """Different architectures: the full network, some near the ladder, random ones, and mixtures layer by layer."""
         draws, ladder, space = generator(seed, "sample"), Ladder(self.space, self.importance), self.space
         chosen = {space.full: None}
         least, most = space.parameters(space.smallest), space.parameters(space.full)

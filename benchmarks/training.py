@@ -1,6 +1,6 @@
 """Super-network training: how fast against a plain loop, and which strategy makes the best sub-networks in equal time.
 
-    python benchmarks/training.py [--run DIR] [--configfile FILE] [--cases speed,strategies] [--seconds S] [--seed N]
+    python benchmarks/training.py [--run DIR] [--configfile FILE] [--cases speed,profile,strategies] [--seconds S]
 
 prints a JSON line per row. DIR (default: the working directory) is that of a run which has the base model, the tasks
 and the instructions (`snakemake results/instructions/instructions.parquet`); its fine-tuned network is used where there
@@ -12,6 +12,7 @@ Cases:
   loop as it is and compiled, and `plain`, which is what a script around transformers does: its model, padded batches,
   masks in place of slices, losses on full float32 logits, texts of similar length in a batch. Several batch sizes.
   `tera_flop_per_s` counts the arithmetic that a slicing loop needs, so that both are judged alike.
+* `profile`: the largest parts of three steps.
 * `strategies`: each of VARIANTS trains from the same fine-tuned network for the same seconds; then the ladder's rungs
   of some sizes are measured on the report split of every task.
 """
@@ -22,6 +23,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
@@ -41,7 +43,7 @@ from llamanas import settings  # noqa: E402
 from llamanas.architecture import Architecture, ModelShape  # noqa: E402
 from llamanas.artifacts import read_table  # noqa: E402
 from llamanas.benchmark.speed import processor  # noqa: E402
-from llamanas.data.packing import divide, epochs, pack  # noqa: E402
+from llamanas.data.packing import divide, epochs  # noqa: E402
 from llamanas.finetune.parallel import Team  # noqa: E402
 from llamanas.finetune.stages import Training, run_training  # noqa: E402
 from llamanas.finetune.strategies import Pass  # noqa: E402
@@ -50,7 +52,7 @@ from llamanas.models.decoder import Decoder, load_decoder  # noqa: E402
 from llamanas.search.judge import Judge  # noqa: E402
 from llamanas.search.score import Scorer  # noqa: E402
 from llamanas.select.statistics import wilson_interval  # noqa: E402
-from llamanas.supernet.importance import channel_rows, sensitivity_rows  # noqa: E402
+from llamanas.supernet.importance import calibration_batch, channel_rows, sensitivity_rows  # noqa: E402
 from llamanas.supernet.ladder import ladder  # noqa: E402
 from llamanas.supernet.order import bands, channel_orders, order_channels  # noqa: E402
 from llamanas.supernet.space import search_space  # noqa: E402
@@ -73,7 +75,7 @@ def arguments() -> argparse.Namespace:
         "--run", type=Path, default=Path.cwd(), help="directory of a run with model, tasks, instructions"
     )
     parser.add_argument("--configfile", type=Path, help="settings of the run, where they differ from the default")
-    parser.add_argument("--cases", default="speed,strategies")
+    parser.add_argument("--cases", default="speed,profile,strategies")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--seconds", type=float, default=60, help="training time of each strategy")
     parser.add_argument("--variants", type=Path, help="YAML file: settings of section supernet by name, for VARIANTS")
@@ -119,8 +121,7 @@ class Benchmark:
 
     def ranked(self, decoder: Decoder, stage: str) -> list[dict]:
         """The importance of a network fresh from a stage; its channels are put in order."""
-        tokens = self.config["importance"]["calibration_tokens"]
-        batch = pack(next(epochs(self.examples, tokens, self.options.seed)), self.options.device)
+        batch = calibration_batch(self.examples, self.config["importance"], self.options.seed, self.options.device)
         channels, widths = channel_rows(decoder, batch), self.config["space"]["intermediate_sizes"]
         order_channels(decoder, channel_orders(channels, bands(stage, widths, self.shape.intermediate_size)))
         return channels + sensitivity_rows(decoder, batch, sorted({0, *widths}))
@@ -174,14 +175,19 @@ class Benchmark:
             about = {"variant": name, "steps": steps, "seconds": seconds, "training_tokens": tokens}
             self.accuracies(folder if steps else self.finetuned, **about)
 
+    def passes(self, chosen: dict) -> list[Pass]:
+        """The full network and the ladder's rungs of at most 0.8 and 0.6 of its parameters, all taught."""
+        full, rungs = self.shape.full.parameters(self.shape), ladder(self.space, self.importance)
+        subnets = [next(r for r in rungs if r.parameters(self.shape) <= share * full) for share in (0.8, 0.6)]
+        alpha = chosen["answer_weight"]
+        return [Pass(network, alpha, 1 - alpha) for network in (self.shape.full, *subnets)]
+
     def speed(self) -> None:
         chosen = self.config["supernet"] | {"teacher": "finetuned", "checkpoint_steps": 10**6}
-        subnets = [next(r for r in ladder(self.space, self.importance) if share * self.shape.full.parameters(self.shape)
-                        >= r.parameters(self.shape)) for share in (0.8, 0.6)]  # fmt: skip
-        alpha = chosen["answer_weight"]
-        passes = [Pass(network, alpha, 1 - alpha) for network in (self.shape.full, *subnets)]
+        passes = self.passes(chosen)
+        networks = [each.architecture for each in passes]
         peak = matrix_rate(self.options.device, getattr(torch, self.dtype))
-        per_token = sum(6 * a.macs_per_token(self.shape) for a in (self.shape.full, *subnets))
+        per_token = sum(6 * a.macs_per_token(self.shape) for a in networks)
         per_token += 2 * self.shape.full.macs_per_token(self.shape)  # the teacher, forward alone
         head = self.shape.vocabulary_size * self.shape.hidden_size
         share = sum(len(e["answer"]) for e in self.examples) / sum(
@@ -190,7 +196,7 @@ class Benchmark:
         per_token -= (1 - share) * head * (6 * len(passes) + 2)  # the head is needed for answers alone
 
         def loops() -> Iterator[tuple[str, int, Callable[[int], int]]]:
-            for batch in (8192, 16384, 24576):
+            for batch in (4096, 8192, 16384, 24576):
                 yield "plain", batch, Plain(self, passes, batch).steps
             for name, compiled in (("workflow", False), ("workflow, compiled", True)):
                 for batch in sorted({16384, chosen["batch_tokens"]}):
@@ -217,9 +223,30 @@ class Benchmark:
                 peak_gb=torch.cuda.max_memory_allocated() / 2**30 if self.options.device == "cuda" else None,
             )  # fmt: skip
 
+    @cached_property
+    def pair(self) -> tuple[Decoder, Decoder]:
+        """A student that goes on from loop to loop, and its teacher."""
+        return self.decoder(self.finetuned), load_decoder(self.finetuned, self.options.device, self.dtype)
+
+    def profile(self) -> None:
+        """Where the time of three steps goes: kinds of kernels on a GPU, of operators on a CPU."""
+        from torch.profiler import ProfilerActivity, profile
+
+        chosen = self.config["supernet"] | {"teacher": "finetuned", "checkpoint_steps": 10**6, "steps": 3}
+        passes = self.passes(chosen)
+        self.own_steps(chosen, passes)
+        activities = [ProfilerActivity.CPU, *[ProfilerActivity.CUDA] * (self.options.device == "cuda")]
+        with profile(activities=activities) as recorded:
+            seconds, _ = timed(lambda: self.own_steps(chosen, passes))
+        kind = "self_device_time_total" if self.options.device == "cuda" else "self_cpu_time_total"
+        events = [event for event in recorded.key_averages() if getattr(event, kind) > 0]
+        events.sort(key=lambda event: -getattr(event, kind))
+        self.show(
+            case="profile", seconds=seconds, busy_seconds=sum(getattr(event, kind) for event in events) / 1e6,
+            largest={event.key[:80]: round(getattr(event, kind) / 1e6, 4) for event in events[:20]},
+        )  # fmt: skip
+
     def own_steps(self, chosen: dict, passes: list[Pass]) -> int:
-        if not hasattr(self, "pair"):
-            self.pair = self.decoder(self.finetuned), load_decoder(self.finetuned, self.options.device, self.dtype)
         decoder, teacher = self.pair
         with tempfile.TemporaryDirectory() as folder:
             about = self.examples, chosen, self.options.seed, self.dtype, Path(folder), teacher

@@ -26,7 +26,7 @@ rule write_examples:
         runtime=120,
     params:
         **SHARED,
-        version=1,
+        version=2,
         self_examples=config["instructions"]["self_examples"],
         max_tokens=config["instructions"]["max_tokens"],
     script:

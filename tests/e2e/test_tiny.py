@@ -135,7 +135,8 @@ def test_the_evaluation_benchmark_finds_lm_evals_answers(finished):
     """`benchmarks/evaluation.py` on the tiny run: lm-eval's own model on extracted folders, and candidates together."""
     command = [sys.executable, str(ROOT / "benchmarks/evaluation.py"), "--device", "cpu", "--subnets", "2"]
     command += ["--run", str(finished), "--configfile", str(finished / "tiny.yaml"), "--tasks", str(finished / "tasks")]
-    run = subprocess.run([*command, "--items", "24"], capture_output=True, text=True)
+    command += ["--items", "24", "--cases", "single,exact,population,items,depth,candidates,limit"]
+    run = subprocess.run(command, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr[-3000:]
     lines = [json.loads(line) for line in run.stdout.splitlines()]
     keys = {"case", "task", "items", "hardware", "baseline_items_per_s", "items_per_s", "speedup", "same_answers"}
@@ -145,6 +146,8 @@ def test_the_evaluation_benchmark_finds_lm_evals_answers(finished):
     for line in single:
         assert line["same_answers"] and line["accuracy"] == line["baseline_accuracy"]
         assert line["max_loglikelihood_difference"] < 1e-3
+    exact = [line for line in lines if line["case"] == "exact"]
+    assert len(exact) == 3 and all(max(line["error"], line["baseline_error"]) < 1e-3 for line in exact)
     (together,) = (line for line in lines if line["case"] == "population")
     assert together["same_answers"] and together["max_loglikelihood_difference"] == 0
     assert together["sub_layers"] < together["sub_layers_alone"]

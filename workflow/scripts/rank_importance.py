@@ -1,19 +1,14 @@
 """Rule rank_importance: what each channel and each sub-layer is worth."""
 
-from itertools import islice
-
 from llamanas.job import job
 
 with job(snakemake) as run, run.device() as device:
-    from llamanas.data.packing import epochs, pack
     from llamanas.models.decoder import load_decoder
-    from llamanas.supernet.importance import channel_rows, sensitivity_rows
+    from llamanas.supernet.importance import calibration_batch, channel_rows, sensitivity_rows
     from llamanas.supernet.order import bands, channel_orders, order_channels
 
-    tokens = run.params["importance"]["calibration_tokens"]
     decoder = load_decoder(run.path("weights").parent, device)
-    examples = next(islice(epochs(run.rows("instructions"), tokens, run.seed("calibration")), 1))
-    batch = pack(examples, device)
+    batch = calibration_batch(run.rows("instructions"), run.params["importance"], run.seed_root, device)
     channels = channel_rows(decoder, batch)
     widths = sorted({0, *run.params["space"]["intermediate_sizes"]})
     # Sensitivities are those of the network whose channels are in order, as the next stage puts them.

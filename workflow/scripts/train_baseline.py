@@ -11,5 +11,5 @@ with job(snakemake) as run, run.devices() as devices:
     training = prepare(run, devices[0])
     torch.cuda.empty_cache()  # the first process of the team needs the room
     losses = run_together(run_training, devices, training)
-    run.write("losses", [row | {"stage": "baseline"} for row in losses])
+    run.write("losses", losses)
     run.write("baselines", baseline_rows(run, training, losses, devices[0]))

@@ -66,6 +66,24 @@ def test_other_tokens_that_stop_the_model_are_no_part_of_a_text(folder, tmp_path
     assert not any({*row["answer"]} & {*stops} for row in rows) and any(row["answer"][-1] == end for row in rows)
 
 
+@pytest.mark.parametrize(
+    "template",
+    [TEMPLATE.replace("<end>", "a very long frame " * 5), TEMPLATE + "{{ messages[0]['content'] }}",
+     "{{ messages[0]['content'] }}<end>"],
+    ids=["too long", "message twice", "nothing before"],
+)  # fmt: skip
+def test_a_template_that_frames_no_message_gives_no_conversations(folder, tmp_path, template):
+    from transformers import AutoTokenizer
+
+    other = tmp_path / "model"
+    shutil.copytree(folder, other)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.chat_template = template
+    tokenizer.save_pretrained(other)
+    rows = written_rows(other, 10, MOST, 3, "cpu")
+    assert len(rows) == 10 and all(len(row["prompt"]) == 1 and row["answer"] for row in rows)
+
+
 def test_a_seed_repeats_the_texts(folder):
     first, again, other = (written_rows(folder, COUNT, MOST, seed, "cpu") for seed in (3, 3, 4))
     assert first == again and first != other

@@ -1,23 +1,21 @@
 """A baseline from pruning to accuracy, and what baselines are compared with: rows of artifact ``baselines``."""
 
 import json
-from itertools import islice
 from pathlib import Path
 
 from llamanas.architecture import Architecture
 from llamanas.artifacts import read_table, whole_file
 from llamanas.baselines.methods import prune
-from llamanas.data.packing import epochs, pack
 from llamanas.errors import LlamaNasError
 from llamanas.finetune.stages import Training
 from llamanas.job import Job
 from llamanas.models.decoder import load_decoder
 from llamanas.models.families import read_config, shape_of
-from llamanas.randomness import seed_for
 from llamanas.search.evaluate import measure
 from llamanas.search.judge import Judge
 from llamanas.select.statistics import wilson_interval
 from llamanas.supernet.build import copy_companions, write_weights
+from llamanas.supernet.importance import calibration_batch
 from llamanas.supernet.ladder import ladder
 from llamanas.supernet.order import order_channels
 from llamanas.supernet.space import search_space
@@ -39,7 +37,7 @@ def prepare(run: Job, device: str) -> Training:
             temporary.write_text(json.dumps([architecture.attention, architecture.intermediate_sizes]))
     attention, widths = json.loads(kept.read_text())
     return Training(
-        "heal", folder, run.resume / "trained/model.safetensors", examples, run.params["baselines"],
+        "baseline", folder, run.resume / "trained/model.safetensors", examples, run.params["baselines"],
         run.seed(), run.params["compute"]["dtype"], run.resume,
         teacher=run.source("weights"), architecture=Architecture(tuple(attention), tuple(widths)),
     )  # fmt: skip
@@ -49,9 +47,7 @@ def _write_pruned(run: Job, examples: list[dict], folder: Path, device: str) -> 
     """Write the fine-tuned network with the method's order of channels; the architecture that the method gives."""
     source = run.source("weights")
     decoder = load_decoder(source, device)
-    tokens = run.params["importance"]["calibration_tokens"]
-    seed = seed_for(run.seed_root, "rank_importance", "calibration")  # the examples that the importance is from
-    batch = pack(next(islice(epochs(examples, tokens, seed), 1)), device)
+    batch = calibration_batch(examples, run.params["importance"], run.seed_root, device)
     parameters = int(decoder.shape.full.parameters(decoder.shape) / float(run.wildcards.ratio))
     space, importance = search_space(decoder.shape, run.params["space"]), run.rows("importance")
     architecture, orders = prune(run.wildcards.method, decoder, batch, space, importance, parameters, run.seed())
@@ -65,8 +61,7 @@ def baseline_rows(run: Job, training: Training, losses: list[dict], device: str)
     """Rows of artifact ``baselines``: the trained network's accuracy on the report split of every task."""
     folder, tokens = training.destination.parent, _tokens(losses)
     shape = shape_of(read_config(folder / "config.json"))
-    networks = {run.wildcards.method: (training.architecture or shape.full, tokens)}
-    return _measured(run, folder, networks, device)
+    return _measured(run, folder, [(run.wildcards.method, training.architecture or shape.full, tokens)], device)
 
 
 def reference_rows(run: Job, device: str) -> list[dict]:
@@ -80,14 +75,17 @@ def reference_rows(run: Job, device: str) -> list[dict]:
     space, importance = search_space(shape, run.params["space"]), run.rows("importance")
     rungs, full = ladder(space, importance), shape.full.parameters(shape)
     tokens = _tokens(run.rows("losses"))
-    rows = _measured(run, run.source("model"), {"pretrained": (shape.full, 0)}, device)
-    rows += _measured(run, run.source("finetune"), {"finetuned": (shape.full, 0)}, device)
+    ours = []
     for ratio in run.params["ratios"]:
         rung = next((rung for rung in rungs if ratio * rung.parameters(shape) <= full), None)
         if rung is None:
             raise LlamaNasError(f"baselines.ratios has {ratio}, but the ladder reaches no network that is so small.")
-        rows += _measured(run, run.source("supernet"), {"ours": (rung, tokens)}, device)
-    return rows
+        ours.append(("ours", rung, tokens))
+    return [
+        *_measured(run, run.source("model"), [("pretrained", shape.full, 0)], device),
+        *_measured(run, run.source("finetune"), [("finetuned", shape.full, 0)], device),
+        *_measured(run, run.source("supernet"), ours, device),
+    ]
 
 
 def _tokens(losses: list[dict]) -> int:
@@ -95,17 +93,17 @@ def _tokens(losses: list[dict]) -> int:
     return sum({row["step"]: row["tokens"] for row in losses}.values())
 
 
-def _measured(run: Job, folder: Path, networks: dict[str, tuple[Architecture, int]], device: str) -> list[dict]:
-    """Rows of some networks, by method, with the weights in a folder."""
+def _measured(run: Job, folder: Path, networks: list[tuple[str, Architecture, int]], device: str) -> list[dict]:
+    """Rows of networks with the weights in a folder, each with its method and training tokens."""
     shape = shape_of(read_config(folder / "config.json"))
-    candidates = [architecture.row(shape, 4) for architecture, _ in networks.values()]
+    candidates = [architecture.row(shape, 4) for _, architecture, _ in networks]
     rows = []
     for path in map(Path, run.input["questions"]):
         questions = [row for row in read_table(path, "questions").to_pylist() if row["split"] == "report"]
         task, judge = path.parent.name, Judge(questions, run.params["metric"])
         resume = run.resume / "measured" / folder.name / task
         measured = measure(folder, device, run.params["compute"], candidates, questions, resume)
-        for (method, (_, tokens)), candidate, (_, values) in zip(networks.items(), candidates, measured, strict=True):
+        for (method, _, tokens), candidate, (_, values) in zip(networks, candidates, measured, strict=True):
             credit = judge(values).credit
             low, high = wilson_interval(float(credit.sum()), len(credit), run.params["confidence"])
             rows.append({

@@ -96,23 +96,23 @@ def pack(examples: list[dict], device: str = "cpu", row_tokens: int = ROW_TOKENS
     return _answers(sequence, [example for line in lines for example in line], starts, segment >= 0)
 
 
-def flatten(examples: list[dict], row_tokens: int, longest: int, device: str) -> Answers:
+def flatten(examples: list[dict], row_tokens: int, limit: int, device: str) -> Answers:
     """The examples one after the other in a single row of ``row_tokens`` tokens, filled up with padding.
 
     For attention kernels that take the bounds of the texts instead of a mask. Equal shapes let a compiled network serve
-    most batches: the number of bounds is a power of two.
+    most batches: the number of bounds is a power of two. No text is longer than ``limit``.
     """
     lengths = [_length(example) for example in examples]
     ends = np.cumsum([0, *lengths])
     tokens, positions = np.zeros((2, 1, row_tokens), np.int64)
     tokens[0, : ends[-1]] = [token for example in examples for part in ("prompt", "answer") for token in example[part]]
     positions[0, : ends[-1]] = np.arange(ends[-1]) - np.repeat(ends[:-1], lengths)
-    padding = range(ends[-1], row_tokens, longest)  # texts of their own, as long as allowed
+    padding = range(ends[-1], row_tokens, limit)  # texts of their own
     bounds = [*ends[:-1].tolist(), *padding, row_tokens]
     bounds += [row_tokens] * (2 ** math.ceil(math.log2(len(bounds))) - len(bounds))  # empty texts
     arrays = [torch.from_numpy(array).to(device) for array in (tokens, positions, np.array(bounds, np.int32))]
     real = torch.arange(row_tokens, device=device)[None] < ends[-1].item()
-    return _answers(Sequence(arrays[0], arrays[1], None, arrays[2], longest), examples, ends[:-1].tolist(), real)
+    return _answers(Sequence(arrays[0], arrays[1], None, arrays[2], limit), examples, ends[:-1].tolist(), real)
 
 
 def _length(example: dict) -> int:

@@ -29,13 +29,16 @@ def written_rows(folder: Path, count: int, max_tokens: int, seed: int, device: s
     draws = generator(seed, "first tokens")
     special = set(tokenizer.all_special_ids)
     ordinary = [token for token in range(len(tokenizer)) if token not in special]
-    user, assistant = _chat_parts(tokenizer)
+    chat = _chat_parts(tokenizer, max_tokens)
     rows: list[dict] = []
     size = _batch(model, max_tokens)
     for begin in progress(range(0, count, size), "write", -(-count // size), "group"):
         numbers = range(begin, min(begin + size, count))
-        if talks := [number for number in numbers if user and number % 2]:
-            messages = _sampled(model, tokenizer, [user] * len(talks), max_tokens // 2)
+        talks = [number for number in numbers if chat and number % 2]
+        if chat and talks:
+            user, assistant = chat
+            half = (max_tokens + len(user) - len(assistant)) // 2  # as much room for the answer as for the message
+            messages = _sampled(model, tokenizer, [user] * len(talks), half)
             prompts = [user + _without_end(message, tokenizer) + assistant for message in messages]
             rows += _rows(model, tokenizer, prompts, max_tokens)
         if others := [number for number in numbers if number not in talks]:
@@ -54,15 +57,22 @@ def _without_end(tokens: list[int], tokenizer: Any) -> list[int]:
     return tokens[:-1] if tokens[-1:] == [tokenizer.eos_token_id] else tokens
 
 
-def _chat_parts(tokenizer: Any) -> tuple[list[int], list[int]]:
-    """Tokens before a user's message, and between it and the assistant's; none without a chat template."""
+def _chat_parts(tokenizer: Any, max_tokens: int) -> tuple[list[int], list[int]] | None:
+    """Tokens before a user's message, and between it and the assistant's.
+
+    None without a chat template, and where it leaves less than a quarter of the tokens or does not frame the message.
+    """
     if not tokenizer.chat_template:
-        return [], []
+        return None
     mark = "\x00"
     text = tokenizer.apply_chat_template(
-        [{"role": "user", "content": mark}], tokenize=False, add_generation_prompt=True
+        [{"role": "user", "content": mark}], tokenize=False, add_generation_prompt=True, date_string=DATE
     )
-    return tuple(tokenizer.encode(part, add_special_tokens=False) for part in text.split(mark))  # type: ignore[return-value]
+    parts = [tokenizer.encode(part, add_special_tokens=False) for part in text.split(mark)]
+    if len(parts) != 2 or not parts[0] or sum(map(len, parts)) > 3 * max_tokens // 4:
+        print("no conversations are written: the chat template is too long, or does not frame the message once")
+        return None
+    return parts[0], parts[1]
 
 
 @torch.inference_mode()

@@ -1,4 +1,4 @@
-"""The three trainings of the workflow: from one folder of weights to another, in one process or several."""
+"""The trainings of the workflow: from one folder of weights to another, in one process or several."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +18,8 @@ from llamanas.supernet.space import search_space
 class Training:
     """What a training needs to know, fit to be sent to another process.
 
-    ``stage`` is finetune, train_supernet or heal. ``teacher`` is the folder of a network to learn from. The importance,
-    if given, orders the channels before a super-network is trained; ``architecture`` is the network to heal.
+    ``stage`` is finetune, train_supernet, heal or baseline. ``teacher`` is the folder of a network to learn from. The
+    importance orders the channels before a super-network is trained; ``architecture`` is the one network to train.
     """
 
     stage: str

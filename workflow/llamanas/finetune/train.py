@@ -68,32 +68,20 @@ def train(
         return []
     team = team or Team()
     torch.manual_seed(seed)
-    large = sum(parameter.numel() for parameter in decoder.parameters()) >= LARGE
-    lora = settings["method"] == "lora" or settings["method"] == "auto" and large
-    peak = settings["learning_rate"] or (0.001 if lora else 0.0003)
+    lora = _trains_adapters(decoder, settings)
     decoder.requires_grad_(not lora)
     if lora:
         add_adapters(decoder, settings["lora"])
-    if all(each.teacher_weight == 0 for step in range(2) for each in plan(step)):
-        examples = [example for example in examples if example["labelled"]]
-    if not examples:
-        raise LlamaNasError("no example has a right answer, which this strategy trains on.")
+    peak = settings["learning_rate"] or (0.001 if lora else 0.0003)
+    examples, length = _usable(examples, plan, settings, team)
     trained = [parameter for parameter in decoder.parameters() if parameter.requires_grad]
     device = trained[0].device
     optimizer = torch.optim.AdamW(
-        trained, peak, betas=(0.9, 0.95), weight_decay=settings["weight_decay"],
-        fused=device.type == "cuda",
-    )  # fmt: skip
+        trained, peak, betas=(0.9, 0.95), weight_decay=settings["weight_decay"], fused=device.type == "cuda"
+    )
     saved = resume / "state.pt"
     done, losses = _resumed(saved, trained, optimizer)
     call = _sub_layer(decoder, settings, device, dtype)
-    length = longest(examples)
-    if team.count > 1 and settings["batch_tokens"] < (team.count + 1) * 2 * length:
-        # Each process must have something of every batch, or there are no gradients to add up.
-        raise LlamaNasError(
-            f"batch_tokens is {settings['batch_tokens']}, too few for {team.count} processes and examples of up to "
-            f"{length} tokens; raise it to {(team.count + 1) * 2 * length} or lower instructions.max_tokens."
-        )
     batches = islice(epochs(examples, settings["batch_tokens"], seed), done, settings["steps"])
     pending: list[Done] = []
     for step, batch in enumerate(progress(batches, "train", settings["steps"] - done), done):
@@ -120,6 +108,33 @@ def train(
         merge_adapters(decoder)
     decoder.requires_grad_(False)
     return losses
+
+
+def _trains_adapters(decoder: Decoder, settings: dict) -> bool:
+    if settings["method"] == "auto":
+        return sum(parameter.numel() for parameter in decoder.parameters()) >= LARGE
+    return settings["method"] == "lora"
+
+
+def _usable(examples: list[dict], plan: Plan, settings: dict, team: Team) -> tuple[list[dict], int]:
+    """The examples that the plan can learn from, and the tokens of the longest; wrong choices need a teacher.
+
+    Raises:
+        LlamaNasError: there is none, or a batch may be too small to be divided.
+    """
+    if all(each.teacher_weight == 0 for step in range(2) for each in plan(step)):
+        examples = [example for example in examples if example["labelled"]]
+    if not examples:
+        raise LlamaNasError("no example has a right answer, which this strategy trains on.")
+    length = longest(examples)
+    least = (team.count + 1) * 2 * length
+    if team.count > 1 and settings["batch_tokens"] < least:
+        # Each process must have something of every batch, or there are no gradients to add up.
+        raise LlamaNasError(
+            f"batch_tokens is {settings['batch_tokens']}, too few for {team.count} processes and examples of up to "
+            f"{length} tokens; raise it to {least} or lower instructions.max_tokens."
+        )
+    return examples, length
 
 
 def _parts(

@@ -38,9 +38,11 @@ def propose(
     if len(measured) >= space.size:
         return []
     seed = seed_for(seed, "propose", generation)
-    algorithm, proposals = settings["algorithm"], _first(space, importance, settings)
-    if generation > 0:
-        proposals = ((algorithm, a) for a in _next(space, archive, importance, settings, seed))
+    algorithm = settings["algorithm"]
+    if generation == 0:
+        proposals = _first(space, importance, settings)
+    else:
+        proposals = [(algorithm, a) for a in _next(space, archive, importance, settings, seed)]
     fill = () if algorithm == "ladder" else _random(space, settings["population"], seed)
     new = _unique(chain(proposals, fill), measured)
     return [

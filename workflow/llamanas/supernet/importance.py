@@ -3,9 +3,19 @@
 import torch
 from torch import Tensor
 
-from llamanas.data.packing import Answers
+from llamanas.data.packing import Answers, epochs, pack
 from llamanas.models.decoder import Decoder
 from llamanas.progress import progress
+from llamanas.randomness import seed_for
+
+
+def calibration_batch(examples: list[dict], settings: dict, seed: int, device: str) -> Answers:
+    """The training examples to rank on, the same in all stages.
+
+    ``settings`` is section ``importance`` of the config, ``seed`` the root of every draw.
+    """
+    drawn = epochs(examples, settings["calibration_tokens"], seed_for(seed, "rank_importance", "calibration"))
+    return pack(next(drawn), device)
 
 
 @torch.no_grad()
