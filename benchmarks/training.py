@@ -211,9 +211,7 @@ class Benchmark:
         for name, batch, steps in loops():
             if self.options.device == "cuda":
                 torch.cuda.reset_peak_memory_stats()
-            begin = perf_counter()
-            steps(2)
-            warm = perf_counter() - begin
+            warm, _ = timed(lambda s=steps: s(2 + TIMED_STEPS))  # every batch's shape has to be met once
             first, few = timed(lambda s=steps: s(2))
             more, many = timed(lambda s=steps: s(2 + TIMED_STEPS))
             rate = (many - few) / (more - first)
@@ -230,6 +228,7 @@ class Benchmark:
 
     def profile(self) -> None:
         """Where the time of three steps goes: kinds of kernels on a GPU, of operators on a CPU."""
+        from torch.autograd import DeviceType
         from torch.profiler import ProfilerActivity, profile
 
         chosen = self.config["supernet"] | {"teacher": "finetuned", "checkpoint_steps": 10**6, "steps": 3}
@@ -238,8 +237,11 @@ class Benchmark:
         activities = [ProfilerActivity.CPU, *[ProfilerActivity.CUDA] * (self.options.device == "cuda")]
         with profile(activities=activities) as recorded:
             seconds, _ = timed(lambda: self.own_steps(chosen, passes))
-        kind = "self_device_time_total" if self.options.device == "cuda" else "self_cpu_time_total"
+        cuda = self.options.device == "cuda"
+        kind = "self_device_time_total" if cuda else "self_cpu_time_total"
+        # An operator's time on the device is that of its kernels, which are events as well.
         events = [event for event in recorded.key_averages() if getattr(event, kind) > 0]
+        events = [event for event in events if not cuda or event.device_type == DeviceType.CUDA]
         events.sort(key=lambda event: -getattr(event, kind))
         self.show(
             case="profile", seconds=seconds, busy_seconds=sum(getattr(event, kind) for event in events) / 1e6,
