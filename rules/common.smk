@@ -81,3 +81,9 @@ def network_of(wildcards):
     """ONNX file of a pick at a precision."""
     task = network_task(wildcards.task, wildcards.pick)
     return RESULTS / "onnx" / task / wildcards.pick / wildcards.precision / "model.onnx"
+
+
+def torch_weights_of(wildcards):
+    """Weights of a pick that are timed in PyTorch as well: once, beside the fp32 file."""
+    wanted = "pytorch" in config["benchmark"]["runtimes"]
+    return weights_of(wildcards) if wanted and wildcards.precision == "fp32" else {}

@@ -96,7 +96,7 @@ def write_experiment(folder: Path, family: str = "llama", **changes) -> Path:
         "search": {"population": 8, "generations": 2, "predictor_evaluations": 200, "chunks": 2},
         "select": {"bootstrap": 200},
         "export": {"picks": ["half_way"]},
-        "benchmark": {"prompt_tokens": 8, "new_tokens": 2, "repeats": 2},
+        "benchmark": {"contexts": [8], "new_tokens": 2, "repeats": 2},
         "compute": {"device": "cpu", "threads": 1, "batch_tokens": 256},
     }
     for key, value in changes.items():

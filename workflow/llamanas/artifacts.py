@@ -147,12 +147,14 @@ _COLUMNS: dict[str, dict[str, pa.DataType]] = {
         "n": pa.int32(),
         "credit": pa.list_(pa.float64()),  # per item of the report split, in its order, for paired statistics
     },
-    # One row per repeat; the full network of the same precision is timed in turn with the pick.
+    # One row per runtime, batch size, prompt length and repeat; the full network of the same precision is timed in turn
+    # with the pick. share_of_bandwidth: bytes that decoding must read per second, of those that the memory gives.
     "speed": _EXPORTED
     | {
         "runtime": pa.string(),
         "hardware": pa.string(),
         "threads": pa.int32(),
+        "batch": pa.int32(),
         "prompt_tokens": pa.int32(),
         "new_tokens": pa.int32(),
         "repeat": pa.int32(),
@@ -162,8 +164,9 @@ _COLUMNS: dict[str, dict[str, pa.DataType]] = {
         "full_prefill_tokens_per_s": pa.float64(),
         "full_decode_tokens_per_s": pa.float64(),
         "full_time_to_first_token_s": pa.float64(),
+        "share_of_bandwidth": pa.float64(),
         "file_bytes": pa.int64(),
-        "peak_memory_bytes": pa.int64(),
+        "peak_memory_bytes": pa.int64(),  # null in PyTorch
     },
     "summary": {
         "task": pa.string(),
@@ -186,6 +189,7 @@ _COLUMNS: dict[str, dict[str, pa.DataType]] = {
         "decode_speedup": pa.float64(),
         "prefill_speedup_fp32": pa.float64(),
         "decode_speedup_fp32": pa.float64(),
+        "smaller_not_faster": pa.bool_(),
     },
 }
 
