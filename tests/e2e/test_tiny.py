@@ -123,7 +123,7 @@ def test_sensitivities_are_the_super_networks_own(finished):
 def test_summary_and_page_name_what_was_exported(finished):
     rows = read_table(finished / "results/report/summary.parquet", "summary").to_pylist()
     assert {(row["pick"], row["precision"]) for row in rows} == {
-        (pick, precision) for pick in ("full", "half_way") for precision in ("fp32", "int8")
+        (pick, precision) for pick in ("full", "half_way") for precision in ("fp32", "budget")
     }
     page = (finished / "results/report/index.html").read_text()
     assert "tiny_sounds" in page and "half_way" in page and "<svg" in page

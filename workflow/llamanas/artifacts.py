@@ -147,6 +147,17 @@ _COLUMNS: dict[str, dict[str, pa.DataType]] = {
         "n": pa.int32(),
         "credit": pa.list_(pa.float64()),  # per item of the report split, in its order, for paired statistics
     },
+    # One matrix product of an exported network, layer -1 for the head; kl_*: mean divergence from the float32 network
+    # of the one in which this product alone is quantized so.
+    "bits": {
+        "product": pa.string(),
+        "layer": pa.int32(),
+        "part": pa.string(),
+        "weights": pa.int64(),
+        "kl_int8": pa.float64(),
+        "kl_int4": pa.float64(),
+        "kl_dynamic": pa.float64(),
+    },
     # One row per runtime, batch size, prompt length and repeat; the full network of the same precision is timed in turn
     # with the pick. share_of_bandwidth: bytes that decoding must read per second, of those that the memory gives.
     "speed": _EXPORTED

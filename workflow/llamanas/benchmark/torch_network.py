@@ -33,7 +33,7 @@ class Memory(NamedTuple):
     position: Tensor
     cosine: Tensor
     sine: Tensor
-    caches: list[Tensor]
+    caches: dict[str, Tensor]
 
 
 class TorchNetwork:
@@ -78,11 +78,11 @@ class TorchNetwork:
             position=torch.zeros(1, dtype=torch.int64, device=self.device),
             cosine=(angles.cos() * scale).to(self.dtype),
             sine=(angles.sin() * scale).to(self.dtype),
-            caches=[
-                torch.zeros(size, device=self.device, dtype=self.dtype)
+            caches={
+                f"{prefix}self_attn.": torch.zeros(size, device=self.device, dtype=self.dtype)
                 for prefix in self.layers
                 if f"{prefix}self_attn.o_proj.weight" in self.weights
-            ],
+            },
         )
         self._prefill, self._step = self._recorded(self._run_prompt), self._recorded(self._run_step)
 
@@ -129,40 +129,45 @@ class TorchNetwork:
 
     def _choose(self, hidden: Tensor) -> None:
         """Keep the likeliest token after the hidden states [batch, 1, hidden size] of the newest position."""
-        self.logits = self._through("lm_head", hidden)
+        self.logits = self.product("lm_head", hidden)
         self.memory.following.copy_(self.logits.argmax(-1))
         self.memory.position.add_(1)
 
     def _hidden(self, tokens: Tensor, positions: Tensor) -> Tensor:
         """Normalized hidden states [batch, tokens, hidden size] of tokens at these positions [tokens]."""
-        x = F.embedding(tokens, self.weights[EMBEDDING])
-        memory, caches = self.memory, iter(self.memory.caches)
-        cosine, sine = (table.index_select(1, positions) for table in (memory.cosine, memory.sine))
-        rotation = cosine.expand(len(tokens), -1, -1, -1), sine.expand(len(tokens), -1, -1, -1)
+        x = self.embed(tokens)
         for prefix in self.layers:
-            if f"{prefix}self_attn.o_proj.weight" in self.weights:
-                y = self._norm(f"{prefix}input_layernorm", x)
-                x = x + self._attention(f"{prefix}self_attn.", y, rotation, positions, next(caches))
-            if f"{prefix}mlp.down_proj.weight" in self.weights:
-                y = self._norm(f"{prefix}post_attention_layernorm", x)
-                gate, up = self._through(f"{prefix}mlp.gate_up_proj", y).chunk(2, -1)
-                x = x + self._through(f"{prefix}mlp.down_proj", silu_times(gate, up))
-        return self._norm("model.norm", x)
+            x = self.layer(prefix, x, positions)
+        return self.norm("model.norm", x)
 
-    def _attention(
-        self, prefix: str, x: Tensor, rotation: tuple[Tensor, Tensor], positions: Tensor, cache: Tensor
-    ) -> Tensor:
-        shape, (batch, length, _) = self.shape, x.shape
+    def embed(self, tokens: Tensor) -> Tensor:
+        """What enters the first layer, [batch, tokens, hidden size]."""
+        return F.embedding(tokens, self.weights[EMBEDDING])
+
+    def layer(self, prefix: str, x: Tensor, positions: Tensor) -> Tensor:
+        """What leaves a layer that ``x`` [batch, tokens, hidden size], at these positions [tokens], enters."""
+        if f"{prefix}self_attn.o_proj.weight" in self.weights:
+            x = x + self._attention(f"{prefix}self_attn.", self.norm(f"{prefix}input_layernorm", x), positions)
+        if f"{prefix}mlp.down_proj.weight" in self.weights:
+            y = self.norm(f"{prefix}post_attention_layernorm", x)
+            gate, up = self.product(f"{prefix}mlp.gate_up_proj", y).chunk(2, -1)
+            x = x + self.product(f"{prefix}mlp.down_proj", silu_times(gate, up))
+        return x
+
+    def _attention(self, prefix: str, x: Tensor, positions: Tensor) -> Tensor:
+        shape, (batch, length, _), cache = self.shape, x.shape, self.memory.caches[prefix]
+        tables = (self.memory.cosine, self.memory.sine)
+        cosine, sine = (table.index_select(1, positions).expand(batch, -1, -1, -1) for table in tables)
         sizes = [shape.query_size, shape.kv_size, shape.kv_size]
-        packed = self._through(f"{prefix}qkv_proj", x).split(sizes, -1)
+        packed = self.product(f"{prefix}qkv_proj", x).split(sizes, -1)
         q, k, v = (part.reshape(batch, length, -1, shape.head_size) for part in packed)
         if shape.query_key_norm:
-            q, k = self._norm(f"{prefix}q_norm", q), self._norm(f"{prefix}k_norm", k)
-        q, k, v = (t.transpose(1, 2) for t in (rotate(q, rotation), rotate(k, rotation), v))
+            q, k = self.norm(f"{prefix}q_norm", q), self.norm(f"{prefix}k_norm", k)
+        q, k, v = (t.transpose(1, 2) for t in (rotate(q, (cosine, sine)), rotate(k, (cosine, sine)), v))
         cache[0].index_copy_(2, positions, k)
         cache[1].index_copy_(2, positions, v)
         y = self._attend_to_prompt(q, k, v) if length > 1 else self._attend_to_cache(q, cache)
-        return self._through(f"{prefix}o_proj", y.transpose(1, 2).reshape(batch, length, -1))
+        return self.product(f"{prefix}o_proj", y.transpose(1, 2).reshape(batch, length, -1))
 
     def _attend_to_prompt(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         groups, length = self.shape.heads // self.shape.kv_heads, q.shape[2]
@@ -184,10 +189,12 @@ class TorchNetwork:
         y = F.scaled_dot_product_attention(grouped, cache[0], cache[1], attn_mask=visible[None, None, None])
         return y.reshape(batch, heads, 1, size)
 
-    def _norm(self, name: str, x: Tensor) -> Tensor:
+    def norm(self, name: str, x: Tensor) -> Tensor:
+        """``x`` normalized by the norm of this name."""
         return rms_norm(x, self.weights[f"{name}.weight"], self.epsilon)
 
-    def _through(self, name: str, x: Tensor) -> Tensor:
+    def product(self, name: str, x: Tensor) -> Tensor:
+        """``x`` through the linear layer of this name."""
         return linear(x, self.weights[f"{name}.weight"], self.weights.get(f"{name}.bias"))
 
 
