@@ -6,7 +6,7 @@ from pathlib import Path
 from llamanas.architecture import Architecture
 from llamanas.benchmark.memory import peak_memory
 from llamanas.benchmark.session import OnnxEngine
-from llamanas.benchmark.speed import Engine, hardware, measure_speed, memory_bandwidth
+from llamanas.benchmark.speed import speed_rows
 from llamanas.benchmark.torch_network import TorchNetwork
 from llamanas.export.files import data_file
 from llamanas.export.weights import SubnetTensors, WeightFile
@@ -23,7 +23,7 @@ def onnx_rows(pick: Path, full: Path, settings: dict, threads: int, seed: int) -
     """
     file_bytes = sum(file.stat().st_size for file in (pick, data_file(pick)) if file.exists())
     memory: dict[tuple[int, int], int] = {}
-    for row in _rows(OnnxEngine(pick, threads), OnnxEngine(full, threads), settings, threads, seed, "cpu"):
+    for row in speed_rows(OnnxEngine(pick, threads), OnnxEngine(full, threads), settings, threads, seed, "cpu"):
         size = row["batch"], row["prompt_tokens"]
         if size not in memory:
             memory[size] = peak_memory(pick, *size, row["new_tokens"], threads)
@@ -46,12 +46,5 @@ def torch_rows(
     for folder, architecture in (pick, (full, shape.full)):
         tensors = SubnetTensors(WeightFile(folder / "model.safetensors"), architecture, shape)
         networks.append(TorchNetwork(config, tensors, device, dtype))
-    for row in _rows(networks[0], networks[1], settings, threads, seed, device):
+    for row in speed_rows(networks[0], networks[1], settings, threads, seed, device):
         yield row | {"file_bytes": networks[0].weight_bytes, "peak_memory_bytes": None}
-
-
-def _rows(pick: Engine, full: Engine, settings: dict, threads: int, seed: int, device: str) -> Iterator[dict]:
-    about = {"hardware": hardware(device), "threads": threads}
-    sizes = {name: settings[name] for name in ("batches", "contexts", "new_tokens", "repeats")}
-    for row in measure_speed(pick, full, seed=seed, bandwidth=memory_bandwidth(device), **sizes):
-        yield row | about

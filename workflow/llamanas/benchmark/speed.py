@@ -85,6 +85,14 @@ def measure_speed(
             yield row | {"share_of_bandwidth": row["decode_tokens_per_s"] / batch * needed / bandwidth}
 
 
+def speed_rows(pick: Engine, full: Engine, settings: dict, threads: int, seed: int, device: str) -> Iterator[dict]:
+    """Columns of artifact ``speed`` but for the pick's name and files; ``settings`` as section ``benchmark``."""
+    about = {"hardware": hardware(device), "threads": threads}
+    sizes = {name: settings[name] for name in ("batches", "contexts", "new_tokens", "repeats")}
+    for row in measure_speed(pick, full, seed=seed, bandwidth=memory_bandwidth(device), **sizes):
+        yield row | about
+
+
 def time_once(engine: Engine, prompt: np.ndarray, new_tokens: int) -> Timing:
     """Time prompts [batch, tokens] and ``new_tokens`` tokens after each, the first of which comes with the prompt."""
     batch, length = prompt.shape
