@@ -23,6 +23,7 @@ os.environ.update(
 from llamanas import settings
 from llamanas.devices import visible_gpus
 from llamanas.errors import LlamaNasError
+from llamanas.quantize.recipes import FLOAT, MEASURED
 
 
 configfile: ROOT / "config/config.yaml"

@@ -30,6 +30,7 @@ rule benchmark_accuracy:
 
 rule benchmark_speed:
     input:
+        unpack(torch_weights_of),
         picks=picks_of,
         network=network_of,
         full=RESULTS / "onnx/any/full/{precision}/model.onnx",
@@ -49,7 +50,7 @@ rule benchmark_speed:
         runtime=60,
     params:
         **SHARED,
-        version=1,
+        version=2,
         benchmark=config["benchmark"],
     script:
         "../workflow/scripts/benchmark_speed.py"

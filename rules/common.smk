@@ -16,6 +16,7 @@ PROCESSES = config["compute"]["processes"]
 # Of interest to trainings alone.
 COMPUTE = {key: value for key, value in config["compute"].items() if key != "processes"}
 SHARED = {"seed": config["seed"], "compute": COMPUTE}
+RECIPES = config["quantize"]["recipes"]
 HEALED = config["heal"]["steps"] > 0
 
 
@@ -34,7 +35,8 @@ wildcard_constraints:
     task="[A-Za-z0-9_.-]+",
     pick="[a-z][a-z0-9_]*",
     generation=r"\d+",
-    precision="fp32|int8",
+    precision="|".join([FLOAT, *RECIPES]),
+    recipe="|".join(RECIPES),
     stage="finetune|train_supernet",
 
 
@@ -81,3 +83,16 @@ def network_of(wildcards):
     """ONNX file of a pick at a precision."""
     task = network_task(wildcards.task, wildcards.pick)
     return RESULTS / "onnx" / task / wildcards.pick / wildcards.precision / "model.onnx"
+
+
+def bits_of(wildcards):
+    """Sensitivities of a pick's products, where the recipe's method needs them."""
+    folder = RESULTS / "onnx" / wildcards.task / wildcards.pick
+    needed = RECIPES[wildcards.recipe]["method"] in MEASURED
+    return {"bits": folder / "bits.parquet"} if needed else {}
+
+
+def torch_weights_of(wildcards):
+    """Weights of a pick that are timed in PyTorch as well: once, beside the fp32 file."""
+    wanted = "pytorch" in config["benchmark"]["runtimes"]
+    return weights_of(wildcards) if wanted and wildcards.precision == "fp32" else {}

@@ -49,17 +49,44 @@ rule export_onnx:
         "../workflow/scripts/export_onnx.py"
 
 
+rule measure_bits:
+    input:
+        unpack(weights_of),
+        picks=picks_of,
+        instructions=rules.fetch_instructions.output.instructions,
+    output:
+        bits=RESULTS / "onnx/{task}/{pick}/bits.parquet",
+    log:
+        LOGS / "measure_bits/{task}/{pick}.log",
+    benchmark:
+        LOGS / "measure_bits/{task}/{pick}.tsv"
+    conda:
+        "../envs/models.yaml"
+    threads: config["compute"]["threads"]
+    resources:
+        gpu=GPU,
+        mem_mb=memory(3),
+        runtime=120,
+    params:
+        **SHARED,
+        version=1,
+        calibration_tokens=config["quantize"]["calibration_tokens"],
+    script:
+        "../workflow/scripts/measure_bits.py"
+
+
 rule quantize:
     input:
+        unpack(bits_of),
         network=rules.export_onnx.output.network,
         data=rules.export_onnx.output.data,
     output:
-        network=RESULTS / "onnx/{task}/{pick}/int8/model.onnx",
-        data=RESULTS / "onnx/{task}/{pick}/int8/model.onnx.data",
+        network=RESULTS / "onnx/{task}/{pick}/{recipe}/model.onnx",
+        data=RESULTS / "onnx/{task}/{pick}/{recipe}/model.onnx.data",
     log:
-        LOGS / "quantize/{task}/{pick}.log",
+        LOGS / "quantize/{task}/{pick}/{recipe}.log",
     benchmark:
-        LOGS / "quantize/{task}/{pick}.tsv"
+        LOGS / "quantize/{task}/{pick}/{recipe}.tsv"
     conda:
         "../envs/models.yaml"
     resources:
@@ -67,6 +94,7 @@ rule quantize:
         runtime=60,
     params:
         **SHARED,
-        version=1,
+        version=2,
+        recipe=lambda wildcards: RECIPES[wildcards.recipe],
     script:
         "../workflow/scripts/quantize.py"

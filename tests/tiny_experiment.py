@@ -95,8 +95,9 @@ def write_experiment(folder: Path, family: str = "llama", **changes) -> Path:
         "space": {"intermediate_sizes": [32, 64], "minimum_depth": 0.5},
         "search": {"population": 8, "generations": 2, "predictor_evaluations": 200, "chunks": 2},
         "select": {"bootstrap": 200},
-        "export": {"picks": ["half_way"]},
-        "benchmark": {"prompt_tokens": 8, "new_tokens": 2, "repeats": 2},
+        "export": {"picks": ["half_way"], "precisions": ["fp32", "budget"]},
+        "quantize": {"calibration_tokens": 32},
+        "benchmark": {"contexts": [8], "new_tokens": 2, "repeats": 2, "runtimes": ["onnxruntime", "pytorch"]},
         "compute": {"device": "cpu", "threads": 1, "batch_tokens": 256},
     }
     for key, value in changes.items():

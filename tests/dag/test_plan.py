@@ -31,6 +31,13 @@ def test_own_examples_and_healing_are_planned_where_asked_for(tmp_path):
     assert plan == DEFAULT | {"write_examples": 1, "heal": 3, "measure_healing": 3}, run.stdout
 
 
+def test_recipes_are_planned_by_their_names(tmp_path):
+    (tmp_path / "few.yaml").write_text(yaml.safe_dump({"export": {"precisions": ["fp32", "int4_mixed", "budget"]}}))
+    plan = planned_jobs(snakemake(tmp_path, "-n", "--configfile", "few.yaml").stdout)
+    changed = {"quantize": 8, "measure_bits": 4, "benchmark_accuracy": 18, "benchmark_speed": 12}
+    assert plan == DEFAULT | changed
+
+
 def test_baselines_are_planned_by_their_name_alone(tmp_path):
     (tmp_path / "few.yaml").write_text(yaml.safe_dump({"baselines": {"methods": ["random", "taylor"], "ratios": [2]}}))
     plan = planned_jobs(snakemake(tmp_path, "-n", "baselines", "--configfile", "few.yaml").stdout)

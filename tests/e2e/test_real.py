@@ -17,7 +17,7 @@ SMALL = {
     "finetune": {"steps": 2, "batch_tokens": 128, "method": "lora"},
     "supernet": {"steps": 2, "batch_tokens": 128, "method": "lora"},
     "search": {"population": 6, "generations": 0},
-    "benchmark": {"prompt_tokens": 16, "new_tokens": 2, "repeats": 1},
+    "benchmark": {"contexts": [16], "new_tokens": 2, "repeats": 1},
 }
 
 

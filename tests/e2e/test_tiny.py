@@ -123,12 +123,35 @@ def test_sensitivities_are_the_super_networks_own(finished):
 def test_summary_and_page_name_what_was_exported(finished):
     rows = read_table(finished / "results/report/summary.parquet", "summary").to_pylist()
     assert {(row["pick"], row["precision"]) for row in rows} == {
-        (pick, precision) for pick in ("full", "half_way") for precision in ("fp32", "int8")
+        (pick, precision) for pick in ("full", "half_way") for precision in ("fp32", "budget")
     }
     page = (finished / "results/report/index.html").read_text()
     assert "tiny_sounds" in page and "half_way" in page and "<svg" in page
     drawing = ElementTree.parse(finished / "results/report/fronts/tiny_sounds.svg").getroot()
     assert drawing.tag.endswith("svg") and len(drawing.findall(".//{*}path")) > 10
+
+
+def test_the_deployment_benchmark_measures_the_files_of_a_run(finished, tmp_path):
+    """`benchmarks/deployment.py`: accuracy, speed against the full network, and against eager PyTorch."""
+    command = [sys.executable, str(ROOT / "benchmarks/deployment.py"), "--supernet", str(finished / "results/supernet")]
+    command += ["--tasks", str(finished / "tasks"), "--work", str(tmp_path / "work"), "--results", str(tmp_path)]
+    command += ["--networks", "full,1.1", "--contexts", "8", "--repeats", "2", "--threads", "1", "--device", "cpu"]
+    for case, recipes in {"accuracy": "fp32,dynamic_int8", "speed": "int4_mixed,torch", "eager": "int8"}.items():
+        run = subprocess.run([*command, "--case", case, "--recipes", recipes], capture_output=True, text=True)
+        assert run.returncode == 0, run.stderr[-3000:]
+    rows = pq.read_table(tmp_path / "quantization.parquet").to_pylist()
+    assert {(row["pick"], row["recipe"]) for row in rows} == {
+        (pick, recipe) for pick in ("full", "ladder 1.1x") for recipe in ("fp32", "dynamic_int8")
+    }
+    for row in rows:
+        assert row["n"] > 40 and row["difference"] == pytest.approx(row["accuracy"] - row["accuracy_fp32"])
+        assert row["ci_low"] <= row["accuracy"] <= row["ci_high"]
+    rows = pq.read_table(tmp_path / "speed.parquet").to_pylist()
+    assert [(row["recipe"], row["baseline"].split(",")[0]) for row in rows] == [
+        *[("int4_mixed", "full network"), ("fp32", "full network")] * 2, *[("int8", "full network")] * 2
+    ]  # fmt: skip
+    assert all(row["file_bytes"] > 0 and row["decode_low"] <= row["decode_speedup"] for row in rows)
+    assert all("transformers" in row["baseline"] for row in rows[-2:])
 
 
 def test_the_evaluation_benchmark_finds_lm_evals_answers(finished):

@@ -55,6 +55,15 @@ def test_every_key_is_described():
         ({"space": {"intermediate_sizes": [100]}}, "space.intermediate_sizes.0.*multiple of 32"),
         ({"export": {"picks": ["nothing"]}}, "export.picks names .*nothing"),
         ({"export": {"precisions": ["int8"]}}, "export.precisions"),
+        ({"export": {"precisions": ["fp32", "int3"]}}, "export.precisions names int3, .*int4_mixed"),
+        ({"quantize": {"recipes": {"mine": {"bits": 4}}}}, "quantize.recipes.mine.*'method'"),
+        (
+            {"quantize": {"recipes": {"mine": {"method": "dynamic", "bits": 4}}}},
+            "quantize.recipes.mine.*no setting bits",
+        ),
+        ({"quantize": {"recipes": {"mine": {"method": "weight_only", "bits": 3}}}}, "quantize.recipes.mine.bits.*3"),
+        ({"quantize": {"recipes": {"mine": {"method": "budget", "bit": 3}}}}, "quantize.recipes.mine: .*'bit'"),
+        ({"quantize": {"recipes": {"My-own": {"method": "dynamic"}}}}, "quantize.recipes.*My-own"),
         ({"select": {"picks": {"a": {"rule": "best"}}}}, "select.picks.a.rule"),
         ({"results": "../elsewhere"}, "results"),
         ({"results": "/absolute"}, "results"),
@@ -69,3 +78,10 @@ def test_a_mistake_is_named(config, words):
     with pytest.raises(LlamaNasError, match=words) as caught:
         settings.complete(config)
     assert "\n" not in str(caught.value)
+
+
+def test_own_recipes_stand_beside_those_of_the_schema():
+    recipes = settings.complete({"quantize": {"recipes": {"mine": {"method": "budget"}}}})["quantize"]["recipes"]
+    assert recipes.keys() == {"int8", "int4_mixed", "dynamic_int8", "budget", "mine"}
+    assert recipes["mine"] == {"method": "budget", "bits_per_weight": 6.5}
+    assert recipes["int4_mixed"]["block_size"] == 32 and not recipes["int4_mixed"]["symmetric"]

@@ -147,12 +147,25 @@ _COLUMNS: dict[str, dict[str, pa.DataType]] = {
         "n": pa.int32(),
         "credit": pa.list_(pa.float64()),  # per item of the report split, in its order, for paired statistics
     },
-    # One row per repeat; the full network of the same precision is timed in turn with the pick.
+    # One matrix product of an exported network, layer -1 for the head; kl_*: mean divergence from the float32 network
+    # of the one in which this product alone is quantized so.
+    "bits": {
+        "product": pa.string(),
+        "layer": pa.int32(),
+        "part": pa.string(),
+        "weights": pa.int64(),
+        "kl_int8": pa.float64(),
+        "kl_int4": pa.float64(),
+        "kl_dynamic": pa.float64(),
+    },
+    # One row per runtime, batch size, prompt length and repeat; the full network of the same precision is timed in turn
+    # with the pick. share_of_bandwidth: bytes that decoding must read per second, of those that the memory gives.
     "speed": _EXPORTED
     | {
         "runtime": pa.string(),
         "hardware": pa.string(),
         "threads": pa.int32(),
+        "batch": pa.int32(),
         "prompt_tokens": pa.int32(),
         "new_tokens": pa.int32(),
         "repeat": pa.int32(),
@@ -162,8 +175,9 @@ _COLUMNS: dict[str, dict[str, pa.DataType]] = {
         "full_prefill_tokens_per_s": pa.float64(),
         "full_decode_tokens_per_s": pa.float64(),
         "full_time_to_first_token_s": pa.float64(),
+        "share_of_bandwidth": pa.float64(),
         "file_bytes": pa.int64(),
-        "peak_memory_bytes": pa.int64(),
+        "peak_memory_bytes": pa.int64(),  # null in PyTorch
     },
     "summary": {
         "task": pa.string(),
@@ -186,6 +200,7 @@ _COLUMNS: dict[str, dict[str, pa.DataType]] = {
         "decode_speedup": pa.float64(),
         "prefill_speedup_fp32": pa.float64(),
         "decode_speedup_fp32": pa.float64(),
+        "smaller_not_faster": pa.bool_(),
     },
 }
 

@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from llamanas.errors import LlamaNasError
+from llamanas.quantize.recipes import complete_recipes
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"
@@ -36,6 +37,8 @@ def complete(config: dict) -> dict:
         needed = {"smallest_within": "points", "cost_share": "share"}.get(rule["rule"])
         if needed and needed not in rule:
             raise LlamaNasError(f"select.picks.{name}: rule {rule['rule']!r} needs the number {needed!r}.")
+    quantize = config["quantize"]
+    quantize["recipes"] = complete_recipes(quantize["recipes"], config["export"]["precisions"])
     if ".." in Path(config["results"]).parts:
         raise LlamaNasError("results must be a folder below the working directory; use --directory to work elsewhere.")
     return config

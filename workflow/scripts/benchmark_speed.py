@@ -5,11 +5,15 @@ from pathlib import Path
 from llamanas.job import job
 
 with job(snakemake) as run:
-    from llamanas.benchmark.speed import measure_speed
+    from llamanas.benchmark.engines import onnx_rows, torch_rows
     from llamanas.models.families import read_config, shape_of
 
-    settings, threads = run.params["benchmark"], run.params["compute"]["threads"]
-    pick, full = Path(run.input["network"]), Path(run.input["full"])
-    rows = measure_speed(pick, full, threads=threads, seed=run.seed(), **settings)
-    exported = run.exported(shape_of(read_config(run.input["config"])))
-    run.write("speed", [row | exported for row in rows])
+    settings = run.params["benchmark"], run.params["compute"]["threads"], run.seed()
+    shape = shape_of(read_config(run.input["config"]))
+    rows = list(onnx_rows(Path(run.input["network"]), Path(run.input["full"]), *settings))
+    if "weights" in run.input.keys():
+        with run.device() as device:
+            pick = run.source("weights"), run.architecture(shape)
+            compute = device, run.params["compute"]["dtype"]
+            rows += torch_rows(pick, run.source("config"), *settings, *compute)
+    run.write("speed", [row | run.exported(shape) for row in rows])

@@ -1,10 +1,14 @@
-"""Rule quantize: an ONNX network with 8-bit weights."""
+"""Rule quantize: an ONNX network with fewer bits per weight, by a recipe of the configuration."""
 
 from pathlib import Path
 
 from llamanas.job import job
 
 with job(snakemake) as run:
-    from llamanas.quantize.int8 import quantize_int8
+    from llamanas.quantize.network import quantize_network
+    from llamanas.quantize.plan import BLOCK, ways_of
 
-    quantize_int8(Path(run.input["network"]), run.path("network"))
+    recipe = run.params["recipe"]
+    blocks = recipe.get("block_size", BLOCK), recipe.get("symmetric", False)
+    way = ways_of(recipe, run.rows("bits"))
+    quantize_network(Path(run.input["network"]), run.path("network"), way, *blocks)

@@ -4,77 +4,131 @@ from collections import defaultdict
 
 import numpy as np
 import pytest
+import torch
 
 from llamanas.architecture import Architecture
 from llamanas.artifacts import SCHEMAS, table_of
 from llamanas.benchmark import speed
+from llamanas.benchmark.engines import onnx_rows, torch_rows
 from llamanas.benchmark.memory import peak_memory
-from llamanas.benchmark.session import Network
+from llamanas.benchmark.session import OnnxEngine, bytes_per_step
+from llamanas.benchmark.torch_network import TorchNetwork
 from llamanas.errors import LlamaNasError
 from llamanas.export.onnx import write_onnx
+from llamanas.export.weights import SubnetTensors, WeightFile
+from llamanas.models.decoder import Sequence, load_decoder
+from llamanas.models.families import read_config, shape_of
+
+PICK = Architecture((False, True, True, False), (96, 32, 0, 128))
+SETTINGS = {"batches": [1, 3], "contexts": [8], "new_tokens": 3, "repeats": 2, "runtimes": ["onnxruntime", "pytorch"]}
+EXPORTED = {"task": "t", "pick": "p", "precision": "fp32", "architecture": "a"}
 
 
 @pytest.fixture(scope="module")
 def networks(family_folder, tmp_path_factory):
     folder = tmp_path_factory.mktemp("networks")
-    write_onnx(family_folder, Architecture((True, False, True, False), (96, 32, 0, 128)), folder / "pick")
+    write_onnx(family_folder, PICK, folder / "pick")
     write_onnx(family_folder, Architecture((True,) * 4, (128,) * 4), folder / "full")
     return folder / "pick/model.onnx", folder / "full/model.onnx"
 
 
-def test_rows_fit_the_artifact(networks):
-    rows = speed.measure_speed(*networks, prompt_tokens=8, new_tokens=3, repeats=3, threads=1, seed=5)
-    exported = {"task": "t", "pick": "p", "precision": "fp32", "architecture": "a"}
-    assert table_of("speed", [row | exported for row in rows]).num_rows == 3
-    assert [row["repeat"] for row in rows] == [0, 1, 2]
+class Recorder:
+    """An engine that notes what it is asked for."""
+
+    runtime, vocabulary_size, bytes_per_step, cache_bytes_per_token = "none", 320, 1000, 10
+
+    def __init__(self) -> None:
+        self.calls: list = []
+
+    def prepare(self, *sizes: int) -> None:
+        self.calls.append(sizes)
+
+    def prefill(self, prompt: np.ndarray) -> None:
+        self.calls.append(prompt.shape)
+
+    def decode(self, steps: int) -> None:
+        self.calls.append(steps)
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "pytorch"])
+def test_rows_fit_the_artifact(family_folder, networks, runtime):
+    if runtime == "pytorch":
+        rows = list(torch_rows((family_folder, PICK), family_folder, SETTINGS, 1, 5, "cpu", "float32"))
+    else:
+        rows = list(onnx_rows(*networks, SETTINGS, 1, 5))
+    assert table_of("speed", [row | EXPORTED for row in rows]).num_rows == 4
+    assert [(row["batch"], row["repeat"]) for row in rows] == [(1, 0), (1, 1), (3, 0), (3, 1)]
     for row in rows:
-        assert exported.keys() | row.keys() == set(SCHEMAS["speed"].names)
-        assert row["prefill_tokens_per_s"] == pytest.approx(8 / row["time_to_first_token_s"])
+        assert EXPORTED.keys() | row.keys() == set(SCHEMAS["speed"].names)
+        assert row["prefill_tokens_per_s"] == pytest.approx(8 * row["batch"] / row["time_to_first_token_s"])
         assert min(value for value in row.values() if isinstance(value, float)) > 0
-        assert row["file_bytes"] == sum(file.stat().st_size for file in networks[0].parent.iterdir())
-        assert row["peak_memory_bytes"] > row["file_bytes"]
+        if runtime == "onnxruntime":
+            assert row["file_bytes"] == sum(file.stat().st_size for file in networks[0].parent.iterdir())
+            assert row["peak_memory_bytes"] > row["file_bytes"]
 
 
-def test_networks_take_turns_on_the_same_prompts(networks, monkeypatch):
+def test_networks_take_turns_on_the_same_prompts(monkeypatch):
     calls = []
 
-    def record(network, prompt, new_tokens):
-        calls.append((network, prompt.tobytes()))
+    def record(engine, prompt, new_tokens):
+        calls.append((engine, prompt.tobytes()))
         return speed.Timing(1.0, 1.0, 1.0)
 
     monkeypatch.setattr(speed, "time_once", record)
-    speed.measure_speed(*networks, prompt_tokens=8, new_tokens=3, repeats=4, threads=1, seed=5)
-    pick, full = calls[0][0], calls[1][0]
-    assert [network for network, _ in calls] == [pick, full] * 2 + [full, pick] + [pick, full] + [full, pick]
-    by_network = defaultdict(list)
-    for network, prompt in calls:
-        by_network[network].append(prompt)
-    assert by_network[pick] == by_network[full] and len(set(by_network[pick])) == 5
+    pick, full = Recorder(), Recorder()
+    list(speed.measure_speed(pick, full, [1], [8], new_tokens=3, repeats=4, seed=5, bandwidth=1.0))
+    assert [engine for engine, _ in calls] == [pick, full] * 2 + [full, pick] + [pick, full] + [full, pick]
+    by_engine = defaultdict(list)
+    for engine, prompt in calls:
+        by_engine[engine].append(prompt)
+    assert by_engine[pick] == by_engine[full] and len(set(by_engine[pick])) == 5
 
 
-def test_decoding_counts_the_tokens_it_times(networks, monkeypatch):
-    network = Network(networks[0])
-    shapes = []
-    run = network.run
-
-    def record(tokens, *rest, **keep):
-        shapes.append(tokens.shape)
-        return run(tokens, *rest, **keep)
-
-    monkeypatch.setattr(network, "run", record)
-    clock = iter((10.0, 12.0, 15.0))
+def test_timings_count_the_tokens_they_time(monkeypatch):
+    engine, clock = Recorder(), iter((10.0, 12.0, 15.0))
     monkeypatch.setattr(speed, "perf_counter", lambda: next(clock))
-    prompt = np.arange(8)[None]
-    assert speed.time_once(network, prompt, 4) == speed.Timing(4.0, 1.0, 2.0)
-    assert shapes == [(1, 8), (1, 1), (1, 1), (1, 1)]
+    assert speed.time_once(engine, np.zeros((2, 8), int), 4) == speed.Timing(8.0, 2.0, 2.0)
+    assert engine.calls == [(2, 8), 3]
+
+
+def test_share_of_bandwidth_is_what_decoding_reads(monkeypatch):
+    monkeypatch.setattr(speed, "time_once", lambda *_: speed.Timing(1.0, 6.0, 1.0))
+    (row,) = speed.measure_speed(Recorder(), Recorder(), [3], [8], new_tokens=4, repeats=1, seed=5, bandwidth=2600.0)
+    assert row["share_of_bandwidth"] == pytest.approx(2 * (1000 + 3 * 10 * 10) / 2600)
+
+
+def test_bytes_of_a_step_leave_out_the_table_it_reads_a_row_of(family_folder, networks):
+    shape = shape_of(read_config(family_folder / "config.json"))
+    rotary, table = 2 * 256 * 8 * 4, shape.vocabulary_size * shape.hidden_size * 4
+    unread = table * (not shape.tied_head) + rotary
+    tensors = SubnetTensors(WeightFile(family_folder / "model.safetensors"), PICK, shape)
+    network = TorchNetwork(read_config(family_folder / "config.json"), tensors, "cpu", "float32")
+    assert network.bytes_per_step == 4 * PICK.parameters(shape) - unread + rotary
+    assert bytes_per_step(networks[0]) == pytest.approx(network.bytes_per_step + rotary, rel=0.01)
+    assert OnnxEngine(networks[0], 1).cache_bytes_per_token == network.cache_bytes_per_token == 2 * 2 * 32 * 4
+
+
+def test_pytorch_decodes_what_the_super_network_would(family_folder):
+    config = read_config(family_folder / "config.json")
+    tensors = SubnetTensors(WeightFile(family_folder / "model.safetensors"), PICK, shape_of(config))
+    network, decoder = TorchNetwork(config, tensors, "cpu", "float32"), load_decoder(family_folder)
+    prompt = np.random.default_rng(0).integers(320, size=(2, 20))  # longer than the tiny Mistral's window
+    network.prepare(2, 20, 6)
+    network.prefill(prompt)
+    tokens = torch.from_numpy(prompt)
+    for _ in range(6):
+        places = torch.arange(tokens.shape[1]).expand(2, -1)
+        torch.testing.assert_close(network.logits[:, 0], decoder(Sequence(tokens, places), PICK)[:, -1])
+        tokens = torch.cat((tokens, network.memory.following), 1)
+        network.decode(1)
 
 
 def test_peak_memory_is_the_networks_own(networks):
     ballast = bytearray(400_000_000)  # touched, so that this process is larger than any that runs a tiny network
-    assert peak_memory(networks[0], 8, 2, 1) < len(ballast)
+    assert peak_memory(networks[0], 1, 8, 2, 1) < len(ballast)
 
 
 def test_broken_network_is_named(tmp_path):
     (tmp_path / "model.onnx").write_bytes(b"no graph")
     with pytest.raises(LlamaNasError, match="model.onnx"):
-        peak_memory(tmp_path / "model.onnx", 8, 2, 1)
+        peak_memory(tmp_path / "model.onnx", 1, 8, 2, 1)

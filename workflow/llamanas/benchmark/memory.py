@@ -3,20 +3,21 @@
 import resource
 import subprocess
 import sys
-from itertools import islice
 from pathlib import Path
 
-from llamanas.benchmark.session import Network
+import numpy as np
+
+from llamanas.benchmark.session import OnnxEngine
 from llamanas.errors import LlamaNasError
 
 
-def peak_memory(path: Path, prompt_tokens: int, new_tokens: int, threads: int) -> int:
-    """Most resident bytes of a fresh process that loads a network and continues a prompt of so many tokens.
+def peak_memory(path: Path, batch: int, prompt_tokens: int, new_tokens: int, threads: int) -> int:
+    """Most resident bytes of a fresh process that loads a network and continues so many prompts of so many tokens.
 
     Raises:
         LlamaNasError: that process failed.
     """
-    numbers = map(str, (prompt_tokens, new_tokens, threads))
+    numbers = map(str, (batch, prompt_tokens, new_tokens, threads))
     command = [sys.executable, "-m", "llamanas.benchmark.memory", str(path.resolve()), *numbers]
     package = Path(__file__).parents[2]
     child = subprocess.run(command, cwd=package, capture_output=True, text=True)
@@ -36,9 +37,10 @@ def own_peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def _run_alone(path: str, prompt_tokens: int, new_tokens: int, threads: int) -> None:
-    network = Network(Path(path), threads)
-    list(islice(network.generate([0] * prompt_tokens), new_tokens))
+def _run_alone(path: str, batch: int, prompt_tokens: int, new_tokens: int, threads: int) -> None:
+    engine = OnnxEngine(Path(path), threads)
+    engine.prefill(np.zeros((batch, prompt_tokens), np.int64))
+    engine.decode(new_tokens - 1)
     print(own_peak())
 
 

@@ -1,6 +1,7 @@
 """Run an exported ONNX network with its key-value cache."""
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -81,3 +82,50 @@ class Network:
             following = int(logits[0, -1].argmax())
             yield following
             logits, cache = self.run(np.array([[following]]), cache)
+
+
+class OnnxEngine:
+    """An exported network in ONNX Runtime on the CPU.
+
+    Raises:
+        LlamaNasError: the file is missing or cannot be loaded.
+    """
+
+    def __init__(self, path: Path, threads: int) -> None:
+        self.path, self.network = path, Network(path, threads)
+        self.runtime = f"onnxruntime {ort.__version__} CPU"
+        self.vocabulary_size = self.network.vocabulary_size
+        blank = [value.numpy() for value in self.network.empty(1).entries.values()]
+        self.cache_bytes_per_token = sum(b.itemsize * b.shape[1] * b.shape[3] for b in blank)
+
+    @cached_property
+    def bytes_per_step(self) -> int:
+        """Bytes of the weights that a decoding step reads."""
+        return bytes_per_step(self.path)
+
+    def prepare(self, batch: int, prompt_tokens: int, new_tokens: int) -> None:
+        """The runtime reserves memory by itself."""
+
+    def prefill(self, prompt: np.ndarray) -> None:
+        """Run a prompt [batch, tokens] and choose the token after it."""
+        self._advance(*self.network.run(prompt, keep=1))
+
+    def decode(self, steps: int) -> None:
+        """Append the likeliest token so many times."""
+        for _ in range(steps):
+            self._advance(*self.network.run(self.following, self.cache))
+
+    def _advance(self, logits: np.ndarray, cache: Cache) -> None:
+        self.following, self.cache = logits[:, -1].argmax(-1)[:, None], cache
+
+
+def bytes_per_step(path: Path) -> int:
+    """Bytes of the weights of an ONNX file that a decoding step reads: all but tables of which it reads a row."""
+    import onnx_ir as ir  # not needed where memory is measured
+
+    graph = ir.load(path).graph
+    weights = {name: value.const_value.nbytes for name, value in graph.initializers.items() if value.const_value}
+    for name, value in graph.initializers.items():
+        if value.uses() and all(node.op_type == "Gather" for node, _ in value.uses()):
+            weights[name] = 0
+    return sum(weights.values())

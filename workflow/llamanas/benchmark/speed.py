@@ -1,21 +1,42 @@
-"""Speed of an exported network, timed in turn with the full network of the same precision."""
+"""Speed of a network in one runtime, timed in turn with the full network in the same runtime and precision."""
 
 import platform
+from collections.abc import Iterator
 from pathlib import Path
 from time import perf_counter
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
-import onnxruntime as ort
 
-from llamanas.benchmark.memory import peak_memory
-from llamanas.benchmark.session import Network
-from llamanas.export.files import data_file
 from llamanas.progress import progress
 
 
+class Engine(Protocol):
+    """A network loaded into a runtime.
+
+    ``bytes_per_step`` are the weights that a decoding step reads, whatever the batch; ``cache_bytes_per_token`` what a
+    token of context adds to them for each row of the batch.
+    """
+
+    runtime: str
+    vocabulary_size: int
+    cache_bytes_per_token: int
+
+    @property
+    def bytes_per_step(self) -> int: ...
+
+    def prepare(self, batch: int, prompt_tokens: int, new_tokens: int) -> None:
+        """Get ready for prompts of this size."""
+
+    def prefill(self, prompt: np.ndarray) -> None:
+        """Run a prompt [batch, tokens] and choose the token after it."""
+
+    def decode(self, steps: int) -> None:
+        """Append the likeliest token so many times."""
+
+
 class Timing(NamedTuple):
-    """Of one prompt and its continuation: tokens per second, and seconds until the first new token."""
+    """Of prompts and their continuations: tokens per second, and seconds until the first new token."""
 
     prefill_tokens_per_s: float
     decode_tokens_per_s: float
@@ -23,51 +44,84 @@ class Timing(NamedTuple):
 
 
 def measure_speed(
-    pick: Path, full: Path, prompt_tokens: int, new_tokens: int, repeats: int, threads: int, seed: int
-) -> list[dict]:
-    """The measured columns of artifact ``speed``, a row per repeat.
+    pick: Engine,
+    full: Engine,
+    batches: list[int],
+    contexts: list[int],
+    new_tokens: int,
+    repeats: int,
+    seed: int,
+    bandwidth: float,
+) -> Iterator[dict]:
+    """The timed columns of artifact ``speed``, a row per batch size, context and repeat.
 
-    In each repeat both networks take the same random prompt, first the one and then the other in alternating order, so
+    In each repeat both networks take the same random prompts, first the one and then the other in alternating order, so
     that a change of the machine's speed falls on both. A first run of each is not counted.
 
-    Raises:
-        LlamaNasError: a network cannot be loaded.
+    Args:
+        pick: the network.
+        full: the full network.
+        batches: prompts run at once.
+        contexts: tokens of a prompt.
+        new_tokens: tokens generated after it, at least 2.
+        repeats: timed rounds.
+        seed: of the prompts.
+        bandwidth: bytes per second that the memory of the device gives.
     """
-    constants = {
-        "runtime": f"onnxruntime {ort.__version__} CPU",
-        "hardware": processor(),
-        "threads": threads,
-        "prompt_tokens": prompt_tokens,
-        "new_tokens": new_tokens,
-        "file_bytes": sum(file.stat().st_size for file in (pick, data_file(pick)) if file.exists()),
-        "peak_memory_bytes": peak_memory(pick, prompt_tokens, new_tokens, threads),
-    }
-    networks = {"": Network(pick, threads), "full_": Network(full, threads)}
-    size = (repeats + 1, 1, prompt_tokens)
-    prompts = np.random.default_rng(seed).integers(networks[""].vocabulary_size, size=size)
-    for network in networks.values():
-        time_once(network, prompts[-1], new_tokens)
-    rows = []
-    for repeat in progress(range(repeats), "time", unit="round"):
-        row = constants | {"repeat": repeat}
-        for prefix in sorted(networks, reverse=bool(repeat % 2)):
-            timing = time_once(networks[prefix], prompts[repeat], new_tokens)
-            row |= {f"{prefix}{name}": value for name, value in timing._asdict().items()}
-        rows.append(row)
-    return rows
+    draw = np.random.default_rng(seed)
+    for batch, context in ((batch, context) for context in contexts for batch in batches):
+        engines = {"": pick, "full_": full}
+        prompts = draw.integers(pick.vocabulary_size, size=(repeats + 1, batch, context))
+        for engine in engines.values():
+            engine.prepare(batch, context, new_tokens)
+            time_once(engine, prompts[-1], new_tokens)
+        needed = pick.bytes_per_step + batch * pick.cache_bytes_per_token * (context + new_tokens / 2)
+        for repeat in progress(range(repeats), f"time {context} tokens, batch {batch}", unit="round"):
+            row: dict = {"runtime": pick.runtime, "batch": batch, "prompt_tokens": context, "new_tokens": new_tokens}
+            row["repeat"] = repeat
+            for prefix in sorted(engines, reverse=bool(repeat % 2)):
+                timing = time_once(engines[prefix], prompts[repeat], new_tokens)
+                row |= {f"{prefix}{name}": value for name, value in timing._asdict().items()}
+            yield row | {"share_of_bandwidth": row["decode_tokens_per_s"] / batch * needed / bandwidth}
 
 
-def time_once(network: Network, prompt: np.ndarray, new_tokens: int) -> Timing:
-    """Time a prompt [1, tokens] and the ``new_tokens`` tokens after it, the first of which comes with the prompt."""
+def speed_rows(pick: Engine, full: Engine, settings: dict, threads: int, seed: int, device: str) -> Iterator[dict]:
+    """Columns of artifact ``speed`` but for the pick's name and files; ``settings`` as section ``benchmark``."""
+    about = {"hardware": hardware(device), "threads": threads}
+    sizes = {name: settings[name] for name in ("batches", "contexts", "new_tokens", "repeats")}
+    for row in measure_speed(pick, full, seed=seed, bandwidth=memory_bandwidth(device), **sizes):
+        yield row | about
+
+
+def time_once(engine: Engine, prompt: np.ndarray, new_tokens: int) -> Timing:
+    """Time prompts [batch, tokens] and ``new_tokens`` tokens after each, the first of which comes with the prompt."""
+    batch, length = prompt.shape
     start = perf_counter()
-    logits, cache = network.run(prompt, keep=1)
-    following = logits[:, -1].argmax(-1)
+    engine.prefill(prompt)
     first = perf_counter()
-    for _ in range(new_tokens - 1):
-        logits, cache = network.run(following[:, None], cache)
-        following = logits[:, -1].argmax(-1)
+    engine.decode(new_tokens - 1)
     end = perf_counter()
-    return Timing(prompt.shape[1] / (first - start), (new_tokens - 1) / (end - first), first - start)
+    return Timing(batch * length / (first - start), batch * (new_tokens - 1) / (end - first), first - start)
+
+
+def memory_bandwidth(device: str) -> float:
+    """Bytes per second at which the device sums a large array that it reads once: a limit of decoding."""
+    import torch
+
+    array = torch.ones(2**30 if device != "cpu" else 2**26, device=device)
+    seconds = []
+    for _ in range(5):
+        start = perf_counter()
+        array.sum().item()
+        seconds.append(perf_counter() - start)
+    return array.nbytes / min(seconds)
+
+
+def hardware(device: str) -> str:
+    """Name of the processor or GPU that a torch device is on."""
+    import torch
+
+    return processor() if device == "cpu" else torch.cuda.get_device_name(device)
 
 
 def processor() -> str:

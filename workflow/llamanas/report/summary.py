@@ -36,6 +36,7 @@ def summarize(picks: dict[str, list[dict]], accuracy: list[dict], speed: list[di
       timed in turn with the fp32 file; there it is the ratio of two medians measured in separate jobs, which drifts of
       the machine between them change.
     * ``*_tokens_per_s`` are medians over the rounds.
+    * ``smaller_not_faster``: the file is smaller than the full network's, and some round found it no faster.
 
     Args:
         picks: rows of artifact ``picks`` of each task, which know the number of parameters.
@@ -56,10 +57,12 @@ def summarize(picks: dict[str, list[dict]], accuracy: list[dict], speed: list[di
 
 
 def speed_rounds(speed: list[dict]) -> dict[tuple[str | None, str, str], list[dict]]:
-    """The rounds of each file by :func:`speed_key`."""
+    """The rounds of each file by :func:`speed_key`, in the runtime, batch size and prompt length that it has first."""
     rounds: dict[tuple[str | None, str, str], list[dict]] = defaultdict(list)
     for row in speed:
-        rounds[speed_key((row["task"], row["pick"], row["precision"]))].append(row)
+        found = rounds[speed_key((row["task"], row["pick"], row["precision"]))]
+        if not found or all(row[name] == found[0][name] for name in ("runtime", "batch", "prompt_tokens")):
+            found.append(row)
     return dict(rounds)
 
 
@@ -100,7 +103,8 @@ def _summary_row(key: Key, scores: dict[Key, dict], rounds: dict, parameters: di
             f"{phase}_speedup": paired,
             f"{phase}_speedup_fp32": paired if precision == "fp32" else here / there,
         }
-    return row
+    slowest = min(paired_ratio(timed, phase).low for phase in _PHASES)
+    return row | {"smaller_not_faster": pick != FULL and row["size_ratio"] > 1 and slowest <= 1}
 
 
 def _found(table: dict, key: tuple, what: str) -> Any:

@@ -1,0 +1,50 @@
+"""The runtimes that rule benchmark_speed times networks in."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from llamanas.architecture import Architecture
+from llamanas.benchmark.memory import peak_memory
+from llamanas.benchmark.session import OnnxEngine
+from llamanas.benchmark.speed import speed_rows
+from llamanas.benchmark.torch_network import TorchNetwork
+from llamanas.export.files import data_file
+from llamanas.export.weights import SubnetTensors, WeightFile
+from llamanas.models.families import read_config, shape_of
+
+
+def onnx_rows(pick: Path, full: Path, settings: dict, threads: int, seed: int) -> Iterator[dict]:
+    """Rows of artifact ``speed`` for two exported files, but for the columns that name the pick.
+
+    ``settings`` is section ``benchmark`` of the configuration.
+
+    Raises:
+        LlamaNasError: a network cannot be loaded.
+    """
+    file_bytes = sum(file.stat().st_size for file in (pick, data_file(pick)) if file.exists())
+    memory: dict[tuple[int, int], int] = {}
+    for row in speed_rows(OnnxEngine(pick, threads), OnnxEngine(full, threads), settings, threads, seed, "cpu"):
+        size = row["batch"], row["prompt_tokens"]
+        if size not in memory:
+            memory[size] = peak_memory(pick, *size, row["new_tokens"], threads)
+        yield row | {"file_bytes": file_bytes, "peak_memory_bytes": memory[size]}
+
+
+def torch_rows(
+    pick: tuple[Path, Architecture], full: Path, settings: dict, threads: int, seed: int, device: str, dtype: str
+) -> Iterator[dict]:
+    """The same in PyTorch, for a pick in a folder of weights and the full network in the super-network's folder.
+
+    ``file_bytes`` are the weights'. Peak memory is not measured: both networks are in one process.
+
+    Raises:
+        LlamaNasError: weights missing or truncated.
+    """
+    config = read_config(full / "config.json")
+    shape = shape_of(config)
+    networks = []
+    for folder, architecture in (pick, (full, shape.full)):
+        tensors = SubnetTensors(WeightFile(folder / "model.safetensors"), architecture, shape)
+        networks.append(TorchNetwork(config, tensors, device, dtype))
+    for row in speed_rows(networks[0], networks[1], settings, threads, seed, device):
+        yield row | {"file_bytes": networks[0].weight_bytes, "peak_memory_bytes": None}
