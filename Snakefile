@@ -20,7 +20,7 @@ os.environ.update(
     )
 )
 
-from llamanas import settings
+from llamanas import directory, failures, settings
 from llamanas.devices import visible_gpus
 from llamanas.errors import LlamaNasError
 
@@ -32,6 +32,12 @@ try:
     config = settings.complete(config)
 except LlamaNasError as error:
     raise WorkflowError(str(error)) from None
+
+
+if workflow.is_main_process:
+    HELD = directory.take(Path.cwd())
+    if mended := directory.mend_times(Path(config["results"])):
+        print(f"{mended} files were dated in the future: set to now", file=sys.stderr)
 
 
 scattergather:
@@ -49,6 +55,10 @@ include: "rules/baselines.smk"
 include: "rules/quantize.smk"
 include: "rules/benchmark.smk"
 include: "rules/report.smk"
+
+
+onerror:
+    print(*failures.summary(log), sep="\n", file=sys.stderr)
 
 
 rule all:

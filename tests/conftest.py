@@ -1,4 +1,4 @@
-"""Tiny random models of every supported family, which all tests share."""
+"""What all tests share: tiny random models of every supported family, and a finished run of the tiny experiment."""
 
 import sys
 from pathlib import Path
@@ -20,6 +20,10 @@ SIZES = {
     "max_position_embeddings": 256,
     "pad_token_id": 0,
 }
+
+
+def pytest_addoption(parser) -> None:
+    parser.addoption("--every-fault", action="store_true", help="the whole fault table, which takes half an hour")
 
 
 def tiny_config(family: str, **changes):
@@ -53,4 +57,17 @@ def family_folder(family, tmp_path_factory) -> Path:
     """A folder with a tiny random model of the family."""
     folder = tmp_path_factory.mktemp(family)
     tiny_model(family).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Path:
+    """Directory of a finished run of the tiny experiment."""
+    from tiny_experiment import write_experiment
+    from workflow_runner import snakemake
+
+    folder = tmp_path_factory.mktemp("tiny")
+    write_experiment(folder)
+    run = snakemake(folder, "--configfile", "tiny.yaml")
+    assert run.returncode == 0, run.stdout[-5000:]
     return folder

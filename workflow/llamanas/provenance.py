@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llamanas.artifacts import provenance_of
+from llamanas.artifacts import first_line, provenance_of, read_table
 from llamanas.errors import LlamaNasError
 
 if TYPE_CHECKING:
@@ -42,6 +42,26 @@ def manifest_rows(folder: Path) -> list[dict]:
     """Rows of artifact ``manifest``: name, bytes and SHA-256 of each file of a model's folder, by name."""
     files = sorted(path for path in folder.iterdir() if path.suffix in MODEL_FILES and not path.name.startswith("."))
     return [{"file": path.name, "bytes": path.stat().st_size, "sha256": sha256_of(path)} for path in files]
+
+
+def require_listed(folder: Path, weights: bool = True) -> None:
+    """Hash the files of a model's folder again, its weights only if ``weights``.
+
+    Raises:
+        LlamaNasError: the folder's manifest is missing or damaged, or a file is not the one that it lists.
+    """
+    manifest = folder / "manifest.parquet"
+    for row in read_table(manifest, "manifest").to_pylist():
+        path = folder / row["file"]
+        if not weights and path.name.endswith(WEIGHTS):
+            continue
+        if not path.is_file():
+            raise LlamaNasError(f"{path} is missing, which {manifest} lists. Delete {folder} and run again.")
+        if path.stat().st_size != row["bytes"] or sha256_of(path) != row["sha256"]:
+            raise LlamaNasError(
+                f"{path} is damaged: it is not the file of {row['bytes']:,} bytes whose SHA-256 {manifest} lists. "
+                f"Delete {folder} and run again to make it anew."
+            )
 
 
 def stamp(stage: str, seed: int, params: dict, inputs: Iterable[str]) -> dict:
@@ -89,13 +109,14 @@ def _difference(path: Path, expected: str, maker: Path, directory: Path) -> Iter
 def _opened(path: Path, directory: Path) -> "Table":
     """The table of an artifact."""
     from pyarrow import ArrowException
-    from pyarrow.parquet import read_table
+    from pyarrow.parquet import read_table as read_parquet
 
     try:
-        table = read_table(directory / path, partitioning=None)
-    except (OSError, ArrowException) as error:
-        raise LlamaNasError(f"{path} is not a readable Parquet file: {error}") from error
-    if not provenance_of(table):
+        table = read_parquet(directory / path, partitioning=None)
+        about = provenance_of(table)
+    except (OSError, ArrowException, ValueError) as error:
+        raise LlamaNasError(f"{path} is not a readable Parquet file: {first_line(error)}") from error
+    if not about.keys() >= {"artifact", "stage", "seed", "inputs"}:
         raise LlamaNasError(f"{path} was not made by this workflow: it has no provenance.")
     return table
 

@@ -11,4 +11,5 @@ with job(snakemake) as run:
     items = [row for row in run.rows("questions") if row["split"] == "report"]
     settings = run.params["metric"], run.params["confidence"], run.params["max_tokens"]
     row = accuracy_row(Path(run.input["network"]), items, *settings, run.snakemake.threads)
-    run.write("accuracy", [row | run.exported(shape_of(read_config(run.input["config"])))])
+    shape = shape_of(read_config(run.source("config", weights=False) / "config.json"))
+    run.write("accuracy", [row | run.exported(shape)])

@@ -11,5 +11,5 @@ with job(snakemake) as run:
     settings, threads = run.params["benchmark"], run.params["compute"]["threads"]
     pick, full = Path(run.input["network"]), Path(run.input["full"])
     rows = measure_speed(pick, full, threads=threads, seed=run.seed(), **settings)
-    exported = run.exported(shape_of(read_config(run.input["config"])))
+    exported = run.exported(shape_of(read_config(run.source("config", weights=False) / "config.json")))
     run.write("speed", [row | exported for row in rows])

@@ -9,7 +9,7 @@ with job(snakemake) as run:
     from transformers import AutoTokenizer
 
     settings, data = run.params["instructions"], run.params["data"]
-    tokenizer = AutoTokenizer.from_pretrained(run.path("manifest").parent)
+    tokenizer = AutoTokenizer.from_pretrained(run.source("manifest", weights=False))
     questions = run.rows("questions")
     items = questions if settings["task_train_splits"] else []
     for name in settings["tasks"]:

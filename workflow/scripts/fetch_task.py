@@ -8,7 +8,7 @@ with job(snakemake) as run:
     from transformers import AutoTokenizer
 
     data = run.params["data"]
-    tokenizer = AutoTokenizer.from_pretrained(run.path("manifest").parent)
+    tokenizer = AutoTokenizer.from_pretrained(run.source("manifest", weights=False))
     folders = [existing(folder) for folder in data["task_folders"]]
     limits = data["max_tokens"], data["search_items"], data["report_items"]
     rows = []
