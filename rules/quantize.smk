@@ -33,6 +33,7 @@ rule export_onnx:
     output:
         network=RESULTS / "onnx/{task}/{pick}/fp32/model.onnx",
         data=RESULTS / "onnx/{task}/{pick}/fp32/model.onnx.data",
+        manifest=RESULTS / "onnx/{task}/{pick}/fp32/manifest.parquet",
     log:
         LOGS / "export_onnx/{task}/{pick}.log",
     benchmark:
@@ -53,9 +54,11 @@ rule quantize:
     input:
         network=rules.export_onnx.output.network,
         data=rules.export_onnx.output.data,
+        manifest=rules.export_onnx.output.manifest,
     output:
         network=RESULTS / "onnx/{task}/{pick}/int8/model.onnx",
         data=RESULTS / "onnx/{task}/{pick}/int8/model.onnx.data",
+        manifest=RESULTS / "onnx/{task}/{pick}/int8/manifest.parquet",
     log:
         LOGS / "quantize/{task}/{pick}.log",
     benchmark:

@@ -9,6 +9,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "workflow"))
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
+SECRET = "hf_thisMustStandNowhere"
 SIZES = {
     "hidden_size": 64,
     "intermediate_size": 128,
@@ -68,6 +69,6 @@ def finished(tmp_path_factory) -> Path:
 
     folder = tmp_path_factory.mktemp("tiny")
     write_experiment(folder)
-    run = snakemake(folder, "--configfile", "tiny.yaml")
+    run = snakemake(folder, "--configfile", "tiny.yaml", HF_TOKEN=SECRET)
     assert run.returncode == 0, run.stdout[-5000:]
     return folder

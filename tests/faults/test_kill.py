@@ -11,17 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from rule_runner import RULES
 from workflow_runner import command, snakemake
 
 SEED = 2405
 TRAINED = "results/train_supernet/model.safetensors"
 FIRST = ["fetch_model", "finetune", "train_supernet"]
-EVERY = [
-    "fetch_model", "fetch_task", "write_examples", "fetch_instructions", "finetune", "rank_importance",
-    "train_supernet", "build_supernet", "propose_candidates", "evaluate_chunk", "collect_generation",
-    "evaluate_front", "select_front", "heal", "measure_healing", "extract_subnet", "export_onnx", "quantize",
-    "benchmark_accuracy", "benchmark_speed", "report",
-]  # fmt: skip
 TIMED = {"speed.parquet", "summary.parquet"}  # hold what a clock has measured
 
 
@@ -60,10 +55,10 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize(
-    ("rules", "target"), [(FIRST, [TRAINED]), (EVERY, [])], ids=["trainings", "every stage"]
+    ("rules", "target"), [(FIRST, [TRAINED]), (RULES, [])], ids=["trainings", "every stage"]
 )  # fmt: skip
 def test_a_killed_run_goes_on_to_the_same_tables(finished, tmp_path, rules, target, request):
-    if rules is EVERY and not request.config.getoption("--every-fault"):
+    if rules is RULES and not request.config.getoption("--every-fault"):
         pytest.skip("takes ten minutes: --every-fault")
     shutil.copy(finished / "tiny.yaml", tmp_path)
     arguments = [*target, "--configfile", "tiny.yaml"]

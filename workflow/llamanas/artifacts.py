@@ -249,20 +249,9 @@ def read_table(path: str | Path, name: str) -> pa.Table:
     Raises:
         LlamaNasError: the file is missing, damaged, another artifact, or of another schema version.
     """
-    try:
-        content = Path(path).read_bytes()
-        checked = _checked(content)
-        if checked and checked[0] != checked[2]:
-            raise pa.ArrowInvalid("its checksum does not hold: its bytes are not those that were written")
-        table = pq.read_table(pa.BufferReader(content))
+    with _readable(path):
+        table = pq.read_table(pa.BufferReader(read_content(path)))
         stamp = provenance_of(table)
-    except FileNotFoundError as error:
-        raise LlamaNasError(f"{path} is missing; it should hold the artifact {name!r}") from error
-    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
-        raise LlamaNasError(
-            f"{path} is not a readable Parquet file ({first_line(error)}). It should hold artifact {name!r}; delete it "
-            "and run the workflow again to make it anew."
-        ) from error
     if stamp.get("artifact") != name or stamp.get("schema_version") != SCHEMA_VERSION:
         raise LlamaNasError(
             f"{path} holds artifact {stamp.get('artifact')!r} in schema version {stamp.get('schema_version')}, "
@@ -275,6 +264,39 @@ def read_table(path: str | Path, name: str) -> pa.Table:
             "another version of the workflow; delete it and run again to make it anew."
         )
     return table
+
+
+def read_content(path: str | Path) -> bytes:
+    """The bytes of a Parquet file, whose checksum holds if it has one.
+
+    Raises:
+        LlamaNasError: the file is missing or damaged.
+    """
+    with _readable(path):
+        content = Path(path).read_bytes()
+        checked = _checked(content)
+        if checked and checked[0] != checked[2]:
+            raise pa.ArrowInvalid("its checksum does not hold: these are not the bytes that were written")
+        pq.read_metadata(pa.BufferReader(content))
+        return content
+
+
+@contextmanager
+def _readable(path: str | Path) -> Iterator[None]:
+    """Say it in one sentence if the block cannot read a Parquet file.
+
+    Raises:
+        LlamaNasError: the file is missing or damaged.
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise LlamaNasError(f"{path} is missing; run the workflow again to make it.") from error
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+        raise LlamaNasError(
+            f"{path} is not a readable Parquet file ({first_line(error)}). Delete it and run the workflow again to "
+            "make it anew."
+        ) from error
 
 
 def provenance_of(table: pa.Table) -> dict:

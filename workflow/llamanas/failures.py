@@ -5,7 +5,7 @@ Imported while Snakemake parses.
 
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from llamanas.errors import LlamaNasError
@@ -41,9 +41,10 @@ def in_words(error: Exception) -> str:
     )
 
 
-def summary(log: str | Path) -> Iterator[str]:
-    """Lines that say what failed in a run of Snakemake, from its own log and those of the failed jobs."""
-    failed = dict.fromkeys((rule, _first(_LOG, body)) for rule, body in _FAILED.findall(_text(log)))
+def summary(logs: Iterable[str | Path]) -> Iterator[str]:
+    """Lines that say what failed in a run of Snakemake, from its own log files and those of the failed jobs."""
+    said = "".join(map(_text, logs))
+    failed = dict.fromkeys((rule, _first(_LOG, body)) for rule, body in _FAILED.findall(said))
     for rule, path in failed:
         words = _text(path) if path else ""
         yield words.partition("\n")[0] if words.startswith("rule ") else f"rule {rule}"

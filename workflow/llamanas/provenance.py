@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llamanas.artifacts import first_line, provenance_of, read_table
+from llamanas.artifacts import first_line, provenance_of, read_content, read_table
 from llamanas.errors import LlamaNasError
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 PACKAGES = ("llamanas", "torch", "transformers", "peft", "lm-eval", "pyarrow", "onnxruntime", "pymoo", "scikit-learn")
 
-MODEL_FILES = (".jinja", ".json", ".md", ".model", ".py", ".safetensors")
+MODEL_FILES = (".data", ".jinja", ".json", ".md", ".model", ".onnx", ".py", ".safetensors")
 WEIGHTS = (".safetensors", ".onnx", ".onnx.data", ".gguf")
 
 
@@ -67,15 +67,22 @@ def require_listed(folder: Path, weights: bool = True) -> None:
 def stamp(stage: str, seed: int, params: dict, inputs: Iterable[str]) -> dict:
     """The provenance of one stage's tables: stage, seed, parameters, package versions and hashes of the inputs.
 
-    Weights are not hashed again in every job: the manifest that travels with them holds their hash.
+    Weights are not among them: the manifest that travels with them holds their hash.
+
+    Raises:
+        LlamaNasError: an input table is damaged.
     """
     return {
         "stage": stage,
         "seed": seed,
         "params": params,
         "packages": package_versions(),
-        "inputs": {str(path): sha256_of(path) for path in sorted(inputs) if not path.endswith(WEIGHTS)},
+        "inputs": {path: _sha256_of_input(path) for path in sorted(inputs) if not path.endswith(WEIGHTS)},
     }
+
+
+def _sha256_of_input(path: str) -> str:
+    return hashlib.sha256(read_content(path)).hexdigest() if path.endswith(".parquet") else sha256_of(path)
 
 
 def broken_links(path: Path, directory: Path) -> Iterator[str]:

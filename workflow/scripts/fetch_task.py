@@ -13,7 +13,7 @@ with job(snakemake) as run:
     limits = data["max_tokens"], data["search_items"], data["report_items"]
     rows = []
     for member in run.params["members"]:
-        tasks = load_tasks(member, folders, data["few_shot"])
+        tasks = load_tasks(member, folders, data["few_shot"], data.get("task_code", False))
         require_metric(tasks, data["metric"])
         rows += task_questions(tasks, tokenizer, *limits)
     run.write("questions", rows)
