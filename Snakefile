@@ -20,7 +20,7 @@ os.environ.update(
     )
 )
 
-from llamanas import directory, failures, settings
+from llamanas import failures, leftovers, settings
 from llamanas.devices import visible_gpus
 from llamanas.errors import LlamaNasError
 
@@ -35,8 +35,8 @@ except LlamaNasError as error:
 
 
 if workflow.is_main_process:
-    HELD = directory.take(Path.cwd())
-    if mended := directory.mend_times(Path(config["results"])):
+    HELD = leftovers.take(Path.cwd())
+    if mended := leftovers.mend_times(Path(config["results"])):
         print(f"{mended} files were dated in the future: set to now", file=sys.stderr)
 
 
