@@ -17,6 +17,8 @@ RULES = [
     "evaluate_front", "select_front", "heal", "measure_healing", "extract_subnet", "export_onnx", "quantize",
     "benchmark_accuracy", "benchmark_speed", "report",
 ]  # fmt: skip
+# Text goes where file descriptors lead, as in a process of its own, not to the streams that pytest has put in place.
+OUTPUT, ERRORS = (open(descriptor, "w", buffering=1, closefd=False) for descriptor in (1, 2))  # noqa: SIM115
 
 
 class Ended(NamedTuple):
@@ -54,14 +56,7 @@ def jobs_of(folder: Path, configfile: Path) -> list[Any]:
 def run_script(folder: Path, job: Any) -> Ended:
     """Run the script of a job in the folder."""
     status = 0
-    # Text goes where file descriptors lead, as in a process of its own: pytest has put other streams in their place.
-    with (
-        contextlib.chdir(folder),
-        open(1, "w", buffering=1, closefd=False) as output,
-        open(2, "w", buffering=1, closefd=False) as errors,
-        contextlib.redirect_stdout(output),
-        contextlib.redirect_stderr(errors),
-    ):
+    with contextlib.chdir(folder), contextlib.redirect_stdout(OUTPUT), contextlib.redirect_stderr(ERRORS):
         for path in job.output:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -188,7 +188,8 @@ def sound(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def folder(sound, tmp_path, monkeypatch) -> Path:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    for library in ("huggingface_hub.constants", "datasets.config"):
+        monkeypatch.setattr(f"{library}.HF_HUB_OFFLINE", True)
     shutil.copytree(sound, tmp_path, dirs_exist_ok=True)
     return tmp_path
 
@@ -259,9 +260,9 @@ TASKS = [
     (lambda _: {"metric_list": [{"metric": "f1"}]}, "data.metric"),
     (lambda _: {"num_fewshot": "many"}, "tiny_sounds"),
     (lambda _: {"include": "nowhere.yaml"}, "tiny_sounds"),
-    (lambda _: {"doc_to_choice": ["", "a"]}, "choices"),
-    (columns(question=["a", "b"], answer=[7, 8]), "right answer"),
-    (columns(question=["a", "b"], answer=[None, None]), "test"),
+    (lambda _: {"doc_to_choice": ["", "a"]}, "doc_to_choice"),
+    (columns(question=["a", "b"], answer=[7, 8]), "doc_to_target"),
+    (columns(question=["a", "b"], answer=[None, None]), "tiny_sounds"),
     (columns(other=["a", "b"]), "tiny_sounds"),
     (columns(question=[], answer=[]), "tiny_sounds"),
     (file("test.parquet", b"PAR1 no table PAR1"), "tiny_sounds"),

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,14 @@ def _guarded(code: bool) -> Iterator[None]:
         loader._import_func_in_yml = real
 
 
+@cache
+def _lm_evals_own() -> Any:
+    """The tasks that come with lm-eval, whose list takes seconds to read."""
+    from lm_eval.tasks import TaskManager
+
+    return TaskManager()
+
+
 def load_tasks(name: str, folders: list[Path], few_shot: int | None = None, code: bool = False) -> list[Any]:
     """The lm-eval tasks of this name: one, or the members of a group.
 
@@ -66,7 +75,7 @@ def load_tasks(name: str, folders: list[Path], few_shot: int | None = None, code
     # Absolute, since the YAML is read from its own folder.
     paths = [str(folder.resolve()) for folder in folders]
     own = TaskManager(include_path=paths, include_defaults=False)
-    manager = own if name in own.all_tasks else TaskManager(include_path=paths)
+    manager = own if name in own.all_tasks else _lm_evals_own()
     if name not in manager.all_tasks:
         raise LlamaNasError(
             f"there is no task {name!r}: neither a YAML file with 'task: {name}' in {', '.join(map(str, folders))} nor "
@@ -80,7 +89,13 @@ def load_tasks(name: str, folders: list[Path], few_shot: int | None = None, code
     except LlamaNasError:
         raise
     except Exception as error:  # datasets raises many kinds for a missing or broken file
-        raise LlamaNasError(f"the data of task {name!r} cannot be loaded: {first_line(error)}") from error
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__  # a library's first words say most
+        raise LlamaNasError(
+            f"the data of task {name!r} cannot be loaded: {first_line(cause)}. Are its files there, and do "
+            f"doc_to_text, doc_to_choice and doc_to_target in {yaml} fit them?"
+        ) from error
     for task in tasks:
         if task.OUTPUT_TYPE not in KINDS:
             raise LlamaNasError(f"task {task.task_name!r} is {task.OUTPUT_TYPE!r}; supported are {', '.join(KINDS)}.")
