@@ -20,7 +20,7 @@ os.environ.update(
     )
 )
 
-from llamanas import settings
+from llamanas import failures, leftovers, settings
 from llamanas.devices import visible_gpus
 from llamanas.errors import LlamaNasError
 from llamanas.quantize.recipes import FLOAT, MEASURED
@@ -33,6 +33,12 @@ try:
     config = settings.complete(config)
 except LlamaNasError as error:
     raise WorkflowError(str(error)) from None
+
+
+if workflow.is_main_process:
+    HELD = leftovers.take(Path.cwd())
+    if mended := leftovers.mend_times(Path(config["results"])):
+        print(f"{mended} files were dated in the future: set to now", file=sys.stderr)
 
 
 scattergather:
@@ -50,6 +56,10 @@ include: "rules/baselines.smk"
 include: "rules/quantize.smk"
 include: "rules/benchmark.smk"
 include: "rules/report.smk"
+
+
+onerror:
+    print(*failures.summary(log), sep="\n", file=sys.stderr)
 
 
 rule all:

@@ -15,6 +15,10 @@ SEARCH = {
 PROCESSES = config["compute"]["processes"]
 # Of interest to trainings alone.
 COMPUTE = {key: value for key, value in config["compute"].items() if key != "processes"}
+# Whether a task's file may run code says something of the items only where it may.
+DATA = {
+    key: value for key, value in config["data"].items() if key != "task_code" or value
+}
 SHARED = {"seed": config["seed"], "compute": COMPUTE}
 RECIPES = config["quantize"]["recipes"]
 HEALED = config["heal"]["steps"] > 0

@@ -47,7 +47,7 @@ rule fetch_task:
     params:
         **SHARED,
         version=3,
-        data=config["data"],
+        data=DATA,
         members=lambda wildcards: config["groups"].get(wildcards.task, [wildcards.task]),
     script:
         "../workflow/scripts/fetch_task.py"

@@ -50,7 +50,7 @@ rule fetch_instructions:
         **SHARED,
         version=2,
         instructions=config["instructions"],
-        data=config["data"],
+        data=DATA,
     script:
         "../workflow/scripts/fetch_instructions.py"
 

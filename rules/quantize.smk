@@ -33,6 +33,7 @@ rule export_onnx:
     output:
         network=RESULTS / "onnx/{task}/{pick}/fp32/model.onnx",
         data=RESULTS / "onnx/{task}/{pick}/fp32/model.onnx.data",
+        manifest=RESULTS / "onnx/{task}/{pick}/fp32/manifest.parquet",
     log:
         LOGS / "export_onnx/{task}/{pick}.log",
     benchmark:
@@ -80,9 +81,11 @@ rule quantize:
         unpack(bits_of),
         network=rules.export_onnx.output.network,
         data=rules.export_onnx.output.data,
+        manifest=rules.export_onnx.output.manifest,
     output:
         network=RESULTS / "onnx/{task}/{pick}/{recipe}/model.onnx",
         data=RESULTS / "onnx/{task}/{pick}/{recipe}/model.onnx.data",
+        manifest=RESULTS / "onnx/{task}/{pick}/{recipe}/manifest.parquet",
     log:
         LOGS / "quantize/{task}/{pick}/{recipe}.log",
     benchmark:

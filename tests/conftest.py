@@ -1,4 +1,4 @@
-"""Tiny random models of every supported family, which all tests share."""
+"""What all tests share: tiny random models of every supported family, and a finished run of the tiny experiment."""
 
 import sys
 from pathlib import Path
@@ -9,6 +9,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "workflow"))
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
+SECRET = "hf_thisMustStandNowhere"
 SIZES = {
     "hidden_size": 64,
     "intermediate_size": 128,
@@ -20,6 +21,10 @@ SIZES = {
     "max_position_embeddings": 256,
     "pad_token_id": 0,
 }
+
+
+def pytest_addoption(parser) -> None:
+    parser.addoption("--every-fault", action="store_true", help="the whole fault table, which takes half an hour")
 
 
 def tiny_config(family: str, **changes):
@@ -53,4 +58,17 @@ def family_folder(family, tmp_path_factory) -> Path:
     """A folder with a tiny random model of the family."""
     folder = tmp_path_factory.mktemp(family)
     tiny_model(family).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Path:
+    """Directory of a finished run of the tiny experiment."""
+    from tiny_experiment import write_experiment
+    from workflow_runner import snakemake
+
+    folder = tmp_path_factory.mktemp("tiny")
+    write_experiment(folder)
+    run = snakemake(folder, "--configfile", "tiny.yaml", HF_TOKEN=SECRET)
+    assert run.returncode == 0, run.stdout[-5000:]
     return folder

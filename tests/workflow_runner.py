@@ -9,13 +9,18 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 
 
+def command(directory: Path, *arguments: str, snakefile: str = "Snakefile") -> list[str]:
+    """The command that runs this workflow in ``directory``."""
+    start = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / snakefile), "--directory", str(directory)]
+    return [*start, "--workflow-profile", str(ROOT / "profiles/default"), *arguments]
+
+
 def snakemake(
     directory: Path, *arguments: str, snakefile: str = "Snakefile", **environment: str
 ) -> subprocess.CompletedProcess:
     """`snakemake` on this workflow in ``directory``; the output holds standard output and error together."""
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / snakefile), "--directory", str(directory)]
     return subprocess.run(
-        [*command, "--workflow-profile", str(ROOT / "profiles/default"), *arguments],
+        command(directory, *arguments, snakefile=snakefile),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

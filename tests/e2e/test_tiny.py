@@ -275,7 +275,7 @@ def test_truncated_weights_are_named(finished, tmp_path):
     cut(folder / "results/supernet/model.safetensors", -1000)
     run = snakemake(folder, f"{SEARCH}/answers.parquet", *CONFIG, "--forcerun", "evaluate_front")
     assert run.returncode != 0
-    assert "error: cannot read results/supernet/model.safetensors" in run.stdout
+    assert "error: results/supernet/model.safetensors is damaged" in run.stdout
 
 
 @pytest.mark.parametrize("family", ["mistral", "qwen2", "qwen3"])

@@ -1,8 +1,11 @@
 """The Parquet artifacts passed between rules: one schema per artifact name, checked on every read and write."""
 
 import errno
+import glob
+import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +16,9 @@ import pyarrow.parquet as pq
 from llamanas.errors import LlamaNasError
 
 SCHEMA_VERSION = 1
+# Key of the file's metadata whose value is the SHA-256 of all the file's other bytes; two bytes stand between them.
+CHECKSUM = b"llamanas_sha256"
+_CHECKSUM = re.compile(CHECKSUM + rb"..([0-9a-f]{64})", re.DOTALL)
 
 _ARCHITECTURE = {
     "architecture": pa.string(),
@@ -234,25 +240,33 @@ def write_table(path: str | Path, name: str, table: pa.Table, provenance: dict) 
     stamp = {"artifact": name, "schema_version": SCHEMA_VERSION} | provenance
     table = table.replace_schema_metadata({"llamanas": json.dumps(stamp, sort_keys=True)})
     with whole_file(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+        with pq.ParquetWriter(temporary, table.schema, compression="zstd") as writer:
+            writer.write_table(table)
+            writer.add_key_value_metadata({CHECKSUM: b"0" * 64})
+        if checked := _checked(temporary.read_bytes()):
+            with temporary.open("r+b") as file:
+                file.seek(checked[1])
+                file.write(checked[2])
+
+
+def _checked(content: bytes) -> tuple[bytes, int, bytes] | None:
+    """The checksum that a Parquet file holds, where it stands, and the right one; None for a file without any."""
+    found = _CHECKSUM.match(content, max(content.rfind(CHECKSUM), 0))
+    if found is None:
+        return None
+    rest = hashlib.sha256(content[: found.start(1)] + content[found.end(1) :]).hexdigest()
+    return found[1], found.start(1), rest.encode()
 
 
 def read_table(path: str | Path, name: str) -> pa.Table:
     """Read an artifact and check that it is what its name says.
 
     Raises:
-        LlamaNasError: the file is missing, truncated, another artifact, or of another schema version.
+        LlamaNasError: the file is missing, damaged, another artifact, or of another schema version.
     """
-    try:
-        table = pq.read_table(path, partitioning=None)
-    except FileNotFoundError as error:
-        raise LlamaNasError(f"{path} is missing; it should hold the artifact {name!r}") from error
-    except (pa.ArrowException, OSError) as error:
-        raise LlamaNasError(
-            f"{path} is not a readable Parquet file ({error}). It should hold the artifact {name!r}; delete it and run "
-            "the workflow again to make it anew."
-        ) from error
-    stamp = provenance_of(table)
+    with _readable(path):
+        table = pq.read_table(pa.BufferReader(read_content(path)))
+        stamp = provenance_of(table)
     if stamp.get("artifact") != name or stamp.get("schema_version") != SCHEMA_VERSION:
         raise LlamaNasError(
             f"{path} holds artifact {stamp.get('artifact')!r} in schema version {stamp.get('schema_version')}, "
@@ -267,30 +281,96 @@ def read_table(path: str | Path, name: str) -> pa.Table:
     return table
 
 
+def read_content(path: str | Path) -> bytes:
+    """The bytes of a Parquet file, whose checksum holds if it has one.
+
+    Raises:
+        LlamaNasError: the file is missing or damaged.
+    """
+    with _readable(path):
+        content = Path(path).read_bytes()
+        checked = _checked(content)
+        if checked and checked[0] != checked[2]:
+            raise pa.ArrowInvalid("its checksum does not hold: these are not the bytes that were written")
+        pq.read_metadata(pa.BufferReader(content))
+        return content
+
+
+@contextmanager
+def _readable(path: str | Path) -> Iterator[None]:
+    """Say it in one sentence if the block cannot read a Parquet file.
+
+    Raises:
+        LlamaNasError: the file is missing or damaged.
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise LlamaNasError(f"{path} is missing; run the workflow again to make it.") from error
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+        raise LlamaNasError(
+            f"{path} is not a readable Parquet file ({first_line(error)}). Delete it and run the workflow again to "
+            "make it anew."
+        ) from error
+
+
 def provenance_of(table: pa.Table) -> dict:
     """The provenance stamp in a table's metadata, or an empty dict."""
-    return json.loads((table.schema.metadata or {}).get(b"llamanas", b"{}"))
+    stamp = json.loads((table.schema.metadata or {}).get(b"llamanas", b"{}"))
+    return stamp if isinstance(stamp, dict) else {}
+
+
+def first_line(error: object) -> str:
+    """What an exception of a library says, in one line of bearable length."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:300]
 
 
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
     """A temporary path beside ``path``, renamed to it when the block succeeds and removed when it fails.
 
+    What is renamed has reached the disk. No two processes share a temporary path; one that a killed process has left
+    is removed by the next that writes the same file.
+
     Raises:
-        LlamaNasError: no space is left on the device.
+        LlamaNasError: no space is left on the device, or nothing may be written there.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for left in path.parent.glob(f".{glob.escape(path.name)}.[0-9]*.part"):
+            left.unlink(missing_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+        try:
+            yield temporary
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Say it in one sentence if the block cannot write ``path``.
+
+    Raises:
+        LlamaNasError: no space is left on the device, or nothing may be written there.
+    """
     try:
-        yield temporary
-        os.replace(temporary, path)
+        yield
     except Exception as error:
-        temporary.unlink(missing_ok=True)
         if is_full_disk(error):
             raise LlamaNasError(
                 f"no space left on the device while writing {path}. Free some space and run the same command again; "
                 "finished results are kept."
+            ) from error
+        if isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise LlamaNasError(
+                f"{path} cannot be written ({error.strerror}). Make its folder writable, or work elsewhere with "
+                "--directory, and run the same command again."
             ) from error
         raise
 

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from llamanas import artifacts, provenance, randomness
+from llamanas import artifacts, failures, provenance, randomness
 from llamanas.architecture import Architecture, ModelShape
 from llamanas.devices import leased_devices
 from llamanas.errors import LlamaNasError
@@ -31,14 +31,23 @@ class Job:
         self.input, self.output, self.wildcards = snakemake.input, snakemake.output, snakemake.wildcards
         self.params: dict = dict(snakemake.params.items())
         self.seed_root: int = self.params["seed"]
+        self._known: set[tuple[Path, bool]] = set()
 
     def path(self, name: str) -> Path:
         """Path of the output of this keyword, or else of the input."""
         return Path((self.output if name in self.output.keys() else self.input)[name])
 
-    def source(self, name: str) -> Path:
-        """Folder of the input of this keyword."""
-        return Path(self.input[name]).parent
+    def source(self, name: str, weights: bool = True) -> Path:
+        """Folder of a model that the input of this keyword lies in; its files are those that its manifest lists.
+
+        Raises:
+            LlamaNasError: a file is missing or damaged. Weights are looked at only if ``weights``.
+        """
+        folder = Path(self.input[name]).parent
+        if (folder, weights) not in self._known:
+            provenance.require_listed(folder, weights)
+            self._known.add((folder, weights))
+        return folder
 
     def rows(self, name: str) -> list[dict]:
         """Rows of the input table or tables of this keyword, schema checked; none where the rule has no such input."""
@@ -116,18 +125,19 @@ def job(snakemake: Any) -> Iterator[Job]:
     log = Path(snakemake.log[0])
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w", buffering=1) as stream, _redirected(stream.fileno()):
+        print(failures.heading(snakemake.rule, dict(snakemake.wildcards.items())), file=sys.stderr, flush=True)
         try:
             run = Job(snakemake)
             yield run
             shutil.rmtree(run.resume, ignore_errors=True)
-        except LlamaNasError as error:
-            print(f"error: {error}", file=sys.stderr, flush=True)
-            if os.environ.get("LLAMANAS_TRACEBACK"):
+        except KeyboardInterrupt:
+            print(f"{failures.MARK}interrupted", file=sys.stderr, flush=True)
+            raise SystemExit(130) from None
+        except Exception as error:
+            if not isinstance(error, LlamaNasError) or os.environ.get("LLAMANAS_TRACEBACK"):
                 traceback.print_exc()
+            print(f"{failures.MARK}{failures.in_words(error)}", file=sys.stderr, flush=True)
             raise SystemExit(1) from error
-        except Exception:
-            traceback.print_exc()
-            raise SystemExit(1) from None
 
 
 def _without(value: Any, keys: tuple[str, ...]) -> Any:

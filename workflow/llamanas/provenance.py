@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llamanas.artifacts import provenance_of
+from llamanas.artifacts import first_line, provenance_of, read_content, read_table
 from llamanas.errors import LlamaNasError
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 PACKAGES = ("llamanas", "torch", "transformers", "peft", "lm-eval", "pyarrow", "onnxruntime", "pymoo", "scikit-learn")
 
-MODEL_FILES = (".jinja", ".json", ".md", ".model", ".py", ".safetensors")
+MODEL_FILES = (".data", ".jinja", ".json", ".md", ".model", ".onnx", ".py", ".safetensors")
 WEIGHTS = (".safetensors", ".onnx", ".onnx.data", ".gguf")
 
 
@@ -44,18 +44,45 @@ def manifest_rows(folder: Path) -> list[dict]:
     return [{"file": path.name, "bytes": path.stat().st_size, "sha256": sha256_of(path)} for path in files]
 
 
+def require_listed(folder: Path, weights: bool = True) -> None:
+    """Hash the files of a model's folder again, its weights only if ``weights``.
+
+    Raises:
+        LlamaNasError: the folder's manifest is missing or damaged, or a file is not the one that it lists.
+    """
+    manifest = folder / "manifest.parquet"
+    for row in read_table(manifest, "manifest").to_pylist():
+        path = folder / row["file"]
+        if not weights and path.name.endswith(WEIGHTS):
+            continue
+        if not path.is_file():
+            raise LlamaNasError(f"{path} is missing, which {manifest} lists. Delete {folder} and run again.")
+        if path.stat().st_size != row["bytes"] or sha256_of(path) != row["sha256"]:
+            raise LlamaNasError(
+                f"{path} is damaged: it is not the file of {row['bytes']:,} bytes whose SHA-256 {manifest} lists. "
+                f"Delete {folder} and run again to make it anew."
+            )
+
+
 def stamp(stage: str, seed: int, params: dict, inputs: Iterable[str]) -> dict:
     """The provenance of one stage's tables: stage, seed, parameters, package versions and hashes of the inputs.
 
-    Weights are not hashed again in every job: the manifest that travels with them holds their hash.
+    Weights are not among them: the manifest that travels with them holds their hash.
+
+    Raises:
+        LlamaNasError: an input table is damaged.
     """
     return {
         "stage": stage,
         "seed": seed,
         "params": params,
         "packages": package_versions(),
-        "inputs": {str(path): sha256_of(path) for path in sorted(inputs) if not path.endswith(WEIGHTS)},
+        "inputs": {path: _sha256_of_input(path) for path in sorted(inputs) if not path.endswith(WEIGHTS)},
     }
+
+
+def _sha256_of_input(path: str) -> str:
+    return hashlib.sha256(read_content(path)).hexdigest() if path.endswith(".parquet") else sha256_of(path)
 
 
 def broken_links(path: Path, directory: Path) -> Iterator[str]:
@@ -89,13 +116,14 @@ def _difference(path: Path, expected: str, maker: Path, directory: Path) -> Iter
 def _opened(path: Path, directory: Path) -> "Table":
     """The table of an artifact."""
     from pyarrow import ArrowException
-    from pyarrow.parquet import read_table
+    from pyarrow.parquet import read_table as read_parquet
 
     try:
-        table = read_table(directory / path, partitioning=None)
-    except (OSError, ArrowException) as error:
-        raise LlamaNasError(f"{path} is not a readable Parquet file: {error}") from error
-    if not provenance_of(table):
+        table = read_parquet(directory / path, partitioning=None)
+        about = provenance_of(table)
+    except (OSError, ArrowException, ValueError) as error:
+        raise LlamaNasError(f"{path} is not a readable Parquet file: {first_line(error)}") from error
+    if not about.keys() >= {"artifact", "stage", "seed", "inputs"}:
         raise LlamaNasError(f"{path} was not made by this workflow: it has no provenance.")
     return table
 

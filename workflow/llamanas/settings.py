@@ -1,6 +1,9 @@
 """The experiment's configuration: checked against the schema, defaults filled in. Imported while Snakemake parses."""
 
 import copy
+import math
+import string
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,27 +24,89 @@ def complete(config: dict) -> dict:
     """
     from jsonschema import Draft202012Validator
     from jsonschema.exceptions import best_match
+    from jsonschema.validators import extend
 
-    schema = yaml.safe_load(SCHEMA.read_text())
+    _require_plain(config)
+    schema = _schema()
     config = _with_defaults(config, schema)
-    error = best_match(Draft202012Validator(schema).iter_errors(config), key=lambda e: -len(e.path))
+    # 8.0 is an integer to JSON Schema, but not to range().
+    whole = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
+    validator = extend(Draft202012Validator, type_checker=whole)(schema)
+    error = best_match(validator.iter_errors(config), key=lambda e: -len(e.path))
     if error is not None:
         raise LlamaNasError(_explain(error))
-    unknown = set(config["export"]["picks"]) - config["select"]["picks"].keys()
-    if unknown:
+    _require_picks(config["select"]["picks"], config["export"]["picks"])
+    results = Path(config["results"]).parts
+    if ".." in results or results[0] == "logs":
         raise LlamaNasError(
-            f"export.picks names {sorted(unknown)}, which select.picks does not define; it defines "
-            f"{sorted(config['select']['picks'])}."
+            "results must be a folder below the working directory, and not that of the logs; use --directory to work "
+            "elsewhere."
         )
-    for name, rule in config["select"]["picks"].items():
+    _require_template(config["instructions"]["template"])
+    quantize = config["quantize"]
+    quantize["recipes"] = complete_recipes(quantize["recipes"], config["export"]["precisions"])
+    return config
+
+
+@cache
+def _schema() -> dict:
+    schema: dict = yaml.safe_load(SCHEMA.read_text())
+    return schema
+
+
+def _require_plain(value: Any, key: str = "") -> None:
+    """Refuse what no setting can be: keys that are no text, infinite numbers, unprintable text, dates.
+
+    Raises:
+        LlamaNasError: with the key.
+    """
+    where = _short(key) or "the configuration"
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            if not isinstance(name, str) or not name.isprintable():
+                raise LlamaNasError(f"{where} has the key {_short(repr(name))}; expected a setting's name, as text.")
+            _require_plain(inner, f"{key}.{name}".lstrip("."))
+    elif isinstance(value, list):
+        for place, inner in enumerate(value):
+            _require_plain(inner, f"{key}.{place}")
+    elif isinstance(value, str):
+        if "\0" in value or value != value.encode(errors="ignore").decode():
+            raise LlamaNasError(f"{where} in the configuration holds characters that no file or name can have.")
+    elif isinstance(value, float) and not math.isfinite(value) or isinstance(value, int) and abs(value) >= 2**63:
+        raise LlamaNasError(f"{where} in the configuration is {_short(str(value))}; expected a finite number.")
+    elif not isinstance(value, int | float | None):
+        raise LlamaNasError(f"{where} in the configuration is a {type(value).__name__}, which no setting is; quote it.")
+
+
+def _require_picks(picks: dict[str, dict], exported: list[str]) -> None:
+    """Refuse picks that contradict each other.
+
+    Raises:
+        LlamaNasError: an exported pick is not defined, a rule lacks its number, or full is another network.
+    """
+    if unknown := sorted({*exported} - picks.keys()):
+        raise LlamaNasError(f"export.picks names {unknown}, which select.picks does not define; it defines {[*picks]}.")
+    for name, rule in picks.items():
         needed = {"smallest_within": "points", "cost_share": "share"}.get(rule["rule"])
         if needed and needed not in rule:
             raise LlamaNasError(f"select.picks.{name}: rule {rule['rule']!r} needs the number {needed!r}.")
-    quantize = config["quantize"]
-    quantize["recipes"] = complete_recipes(quantize["recipes"], config["export"]["precisions"])
-    if ".." in Path(config["results"]).parts:
-        raise LlamaNasError("results must be a folder below the working directory; use --directory to work elsewhere.")
-    return config
+    if "full" in picks and picks["full"]["rule"] != "full":
+        raise LlamaNasError("select.picks.full must have rule 'full': that name is the full network's everywhere.")
+
+
+def _require_template(template: str) -> None:
+    """Refuse a template of examples with other fields than instruction and input.
+
+    Raises:
+        LlamaNasError: with the field, or what is wrong with the braces.
+    """
+    try:
+        parts = [*string.Formatter().parse(template)]
+    except ValueError as error:
+        raise LlamaNasError(f"instructions.template is no template: {error}; braces of its own are doubled.") from error
+    for _, field, form, conversion in parts:
+        if field not in (None, "instruction", "input") or form or conversion:
+            raise LlamaNasError(f"instructions.template has the field {field!r}; expected instruction and input alone.")
 
 
 def _with_defaults(value: Any, schema: dict) -> Any:
@@ -59,15 +124,21 @@ def _with_defaults(value: Any, schema: dict) -> Any:
 
 def _explain(error: Any) -> str:
     """One sentence: which key, what it is, what was expected."""
-    key = ".".join(map(str, error.absolute_path)) or "the configuration"
+    key = _short(".".join(map(str, error.absolute_path))) or "the configuration"
     if error.validator == "additionalProperties":
         known = ", ".join(sorted(error.schema.get("properties", {})))
-        return f"{key}: {error.message.split(' (')[-1].rstrip(')')} as keys; known keys are {known}."
+        return f"{key}: {_short(error.message.split(' (')[-1].rstrip(')'))} as keys; known keys are {known}."
     if error.validator == "oneOf":
         kinds = ", ".join(option["required"][0] for option in error.validator_value)
         return f"{key} must have exactly one of the keys {kinds}; it has {', '.join(sorted(error.instance)) or 'none'}."
     description = error.schema.get("description", "") if isinstance(error.schema, dict) else ""
-    return f"{key} in the configuration is wrong: {error.message}. {description}".strip()
+    return f"{key} in the configuration is wrong: {_short(error.message)}. {description}".strip()
+
+
+def _short(text: str) -> str:
+    """The text in one line, its middle left out where it is long."""
+    text = " ".join(text.split())
+    return text if len(text) <= 300 else f"{text[:150]} … {text[-150:]}"
 
 
 def existing(path: str) -> Path:

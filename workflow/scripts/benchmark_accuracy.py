@@ -1,7 +1,5 @@
 """Rule benchmark_accuracy: accuracy of an exported file on the report split."""
 
-from pathlib import Path
-
 from llamanas.job import job
 
 with job(snakemake) as run:
@@ -10,5 +8,6 @@ with job(snakemake) as run:
 
     items = [row for row in run.rows("questions") if row["split"] == "report"]
     settings = run.params["metric"], run.params["confidence"], run.params["max_tokens"]
-    row = accuracy_row(Path(run.input["network"]), items, *settings, run.snakemake.threads)
-    run.write("accuracy", [row | run.exported(shape_of(read_config(run.input["config"])))])
+    row = accuracy_row(run.source("network") / "model.onnx", items, *settings, run.snakemake.threads)
+    shape = shape_of(read_config(run.source("config", weights=False) / "config.json"))
+    run.write("accuracy", [row | run.exported(shape)])

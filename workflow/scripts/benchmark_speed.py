@@ -1,7 +1,5 @@
 """Rule benchmark_speed: speed of an exported file, timed in turn with the full network of the same precision."""
 
-from pathlib import Path
-
 from llamanas.job import job
 
 with job(snakemake) as run:
@@ -9,11 +7,12 @@ with job(snakemake) as run:
     from llamanas.models.families import read_config, shape_of
 
     settings = run.params["benchmark"], run.params["compute"]["threads"], run.seed()
-    shape = shape_of(read_config(run.input["config"]))
-    rows = list(onnx_rows(Path(run.input["network"]), Path(run.input["full"]), *settings))
+    shape = shape_of(read_config(run.source("config", weights=False) / "config.json"))
+    pick, full = (run.source(name) / "model.onnx" for name in ("network", "full"))
+    rows = list(onnx_rows(pick, full, *settings))
     if "weights" in run.input.keys():
         with run.device() as device:
-            pick = run.source("weights"), run.architecture(shape)
+            torch_pick = run.source("weights"), run.architecture(shape)
             compute = device, run.params["compute"]["dtype"]
-            rows += torch_rows(pick, run.source("config"), *settings, *compute)
+            rows += torch_rows(torch_pick, run.source("config"), *settings, *compute)
     run.write("speed", [row | run.exported(shape) for row in rows])

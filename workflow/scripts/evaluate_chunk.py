@@ -13,7 +13,7 @@ with job(snakemake) as run:
         with run.device() as device:
             from llamanas.search.evaluate import measure
 
-            folder, compute = run.path("weights").parent, run.params["compute"]
+            folder, compute = run.source("weights"), run.params["compute"]
             measured = measure(folder, device, compute, candidates, questions, run.resume)
     judge = Judge(questions, run.params["metric"])
     if "answers" in run.output.keys():

@@ -10,7 +10,7 @@ with job(snakemake) as run, run.device() as device:
     search, compute = run.params["search"], run.params["compute"]
     rows = to_report(run.rows("archive"), run.params["picks"], search["score"], search["objective"])
     questions = [row for row in run.rows("questions") if row["split"] == "report"]
-    folder = run.path("weights").parent
+    folder = run.source("weights")
     measured = measure(folder, device, compute, rows, questions, run.resume)
     judge = Judge(questions, run.params["metric"])
     run.write("answers", [row for each in measured for row in judge.answers(*each)])

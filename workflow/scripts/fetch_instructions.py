@@ -9,11 +9,12 @@ with job(snakemake) as run:
     from transformers import AutoTokenizer
 
     settings, data = run.params["instructions"], run.params["data"]
-    tokenizer = AutoTokenizer.from_pretrained(run.path("manifest").parent)
+    tokenizer = AutoTokenizer.from_pretrained(run.source("manifest", weights=False))
     questions = run.rows("questions")
+    folders = [existing(folder) for folder in data["task_folders"]]
     items = questions if settings["task_train_splits"] else []
     for name in settings["tasks"]:
-        tasks = load_tasks(name, [existing(folder) for folder in data["task_folders"]], data["few_shot"])
+        tasks = load_tasks(name, folders, data["few_shot"], data.get("task_code", False))
         items = items + train_questions(tasks, tokenizer, data["max_tokens"])
     # A task may be in a group as well; what a search or a report measures is never trained on.
     measured = {item["item"] for item in questions if item["split"] != "train"}

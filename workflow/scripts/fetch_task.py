@@ -8,12 +8,12 @@ with job(snakemake) as run:
     from transformers import AutoTokenizer
 
     data = run.params["data"]
-    tokenizer = AutoTokenizer.from_pretrained(run.path("manifest").parent)
+    tokenizer = AutoTokenizer.from_pretrained(run.source("manifest", weights=False))
     folders = [existing(folder) for folder in data["task_folders"]]
     limits = data["max_tokens"], data["search_items"], data["report_items"]
     rows = []
     for member in run.params["members"]:
-        tasks = load_tasks(member, folders, data["few_shot"])
+        tasks = load_tasks(member, folders, data["few_shot"], data.get("task_code", False))
         require_metric(tasks, data["metric"])
         rows += task_questions(tasks, tokenizer, *limits)
     run.write("questions", rows)

@@ -8,7 +8,7 @@ with job(snakemake) as run, run.devices() as devices:
     from llamanas.models.families import read_config, shape_of
     from llamanas.provenance import manifest_rows
 
-    architecture = run.architecture(shape_of(read_config(run.input["config"])))
+    architecture = run.architecture(shape_of(read_config(run.source("supernet") / "config.json")))
     training = Training(
         "heal", run.source("supernet"), run.path("weights"), run.rows("instructions"), run.params["heal"],
         run.seed(*run.wildcards), run.params["compute"]["dtype"], run.resume,

@@ -7,7 +7,7 @@ with job(snakemake) as run:
     from llamanas.search.propose import propose
     from llamanas.supernet.space import search_space
 
-    config = read_config(run.input["config"])
+    config = read_config(run.source("config", weights=False) / "config.json")
     space = search_space(shape_of(config), run.params["space"])
     archive = run.rows("archive")
     generation = int(run.wildcards.generation)

@@ -1,14 +1,14 @@
 """Rule quantize: an ONNX network with fewer bits per weight, by a recipe of the configuration."""
 
-from pathlib import Path
-
 from llamanas.job import job
 
 with job(snakemake) as run:
+    from llamanas.provenance import manifest_rows
     from llamanas.quantize.network import quantize_network
     from llamanas.quantize.plan import BLOCK, ways_of
 
     recipe = run.params["recipe"]
     blocks = recipe.get("block_size", BLOCK), recipe.get("symmetric", False)
     way = ways_of(recipe, run.rows("bits"))
-    quantize_network(Path(run.input["network"]), run.path("network"), way, *blocks)
+    quantize_network(run.source("network") / "model.onnx", run.path("network"), way, *blocks)
+    run.write("manifest", manifest_rows(run.path("network").parent))

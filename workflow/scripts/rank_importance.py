@@ -7,7 +7,7 @@ with job(snakemake) as run, run.device() as device:
     from llamanas.supernet.importance import calibration_batch, channel_rows, sensitivity_rows
     from llamanas.supernet.order import bands, channel_orders, order_channels
 
-    decoder = load_decoder(run.path("weights").parent, device)
+    decoder = load_decoder(run.source("weights"), device)
     batch = calibration_batch(run.rows("instructions"), run.params["importance"], run.seed_root, device)
     channels = channel_rows(decoder, batch)
     widths = sorted({0, *run.params["space"]["intermediate_sizes"]})

@@ -140,6 +140,21 @@ def test_resumed_training_equals_an_unbroken_one(folder, tmp_path, monkeypatch):
     assert_equal_weights(unbroken, resumed)
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [lambda state: state[:-300], lambda state: b"", lambda state: state[:900] + bytes([state[900] ^ 1]) + state[901:]],
+    ids=["cut", "empty", "flipped"],
+)
+def test_a_damaged_state_is_not_taken_up(folder, tmp_path, monkeypatch, damage):
+    _, losses = trained(folder, tmp_path)
+    state = tmp_path / "state.pt"
+    state.write_bytes(damage(state.read_bytes()))
+    steps, step = [], training.schedule
+    monkeypatch.setattr(training, "schedule", lambda *a: steps.append(a[0]) or step(*a))
+    _, again = trained(folder, tmp_path)
+    assert steps[0] == 0 and again == losses
+
+
 @pytest.mark.parametrize("changes", [{"device_tokens": 16}, {"checkpointing": True}, {"compile": True}], ids=str)
 def test_how_a_step_is_computed_changes_rounding_alone(folder, tmp_path, changes, monkeypatch):
     # Traced and differentiated by the compiler, but not translated to C++, which takes minutes.

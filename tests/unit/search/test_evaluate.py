@@ -92,3 +92,17 @@ def test_finished_candidates_are_on_disk_and_not_measured_again(family_folder, t
     for (own, values), (other, expected) in zip(resumed, anew, strict=True):
         assert own == other
         np.testing.assert_array_equal(values, expected)
+
+
+def test_damaged_scores_are_measured_again(tmp_path):
+    kept, values = KeptScores(tmp_path), np.arange(12.0).reshape(3, 4)
+    for name in ("whole", "cut", "flipped", "empty"):
+        kept[name, 0] = values
+    content = (tmp_path / "whole-0.npz").read_bytes()
+    place = content.index(values.tobytes()) + 9
+    (tmp_path / "flipped-0.npz").write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+    (tmp_path / "cut-0.npz").write_bytes(content[:-40])
+    (tmp_path / "empty-0.npz").write_bytes(b"")
+    again = KeptScores(tmp_path)
+    assert [*again] == [("whole", 0)]
+    np.testing.assert_array_equal(again["whole", 0], values)

@@ -5,6 +5,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from llamanas.artifacts import first_line
 from llamanas.errors import LlamaNasError
 from llamanas.progress import progress
 
@@ -47,13 +51,13 @@ def read_examples(path: Path) -> list[dict]:
     """
     try:
         if path.suffix == ".parquet":
-            import pyarrow.parquet as pq
-
-            examples = pq.read_table(path).to_pylist()
+            examples = pq.read_table(path, partitioning=None).to_pylist()
         else:
-            examples = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
-    except (OSError, ValueError) as error:
-        raise LlamaNasError(f"cannot read the examples in {path} (JSONL or Parquet expected): {error}") from error
+            examples = [json.loads(line) for line in path.read_text("utf-8").splitlines() if line.strip()]
+    except (OSError, ValueError, OverflowError, RecursionError, pa.ArrowException) as error:
+        raise LlamaNasError(
+            f"cannot read the examples in {path} (JSONL or Parquet expected): {first_line(error)}"
+        ) from error
     return _checked(examples, str(path))
 
 
@@ -68,14 +72,17 @@ def hub_examples(name: str) -> list[dict]:
     try:
         return _checked(load_dataset(name, split="train").to_list(), name)
     except Exception as error:
-        raise LlamaNasError(f"cannot load the dataset {name!r} of instructions.hub: {error}") from error
+        raise LlamaNasError(f"cannot load the dataset {name!r} of instructions.hub: {first_line(error)}") from error
 
 
 def _checked(examples: list[dict], source: str) -> list[dict]:
     for number, example in enumerate(examples, 1):
-        if not isinstance(example, dict) or not isinstance(example.get("output"), str) or "instruction" not in example:
+        known = example if isinstance(example, dict) else {}
+        texts = [known.get("instruction"), known.get("input") or "", known.get("output")]
+        if not all(isinstance(text, str) and text == text.encode(errors="ignore").decode() for text in texts):
             raise LlamaNasError(
-                f"example {number} of {source} lacks 'instruction' or 'output'; expected Alpaca format."
+                f"example {number} of {source} is not in Alpaca format: expected the texts 'instruction' and 'output', "
+                "and 'input' if there is one."
             )
     return examples
 

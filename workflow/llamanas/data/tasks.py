@@ -2,10 +2,14 @@
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from llamanas.artifacts import first_line
 from llamanas.errors import LlamaNasError
 from llamanas.randomness import shuffled_by_hash
 
@@ -13,21 +17,65 @@ KINDS = ("multiple_choice", "loglikelihood", "loglikelihood_rolling")  # lm-eval
 FEWSHOT_SEED = 1234  # lm-eval's own default, so that prompts equal those of its command line
 
 
-def load_tasks(name: str, folders: list[Path], few_shot: int | None = None) -> list[Any]:
+@contextlib.contextmanager
+def _guarded(code: bool) -> Iterator[None]:
+    """Keep task files from running code: what they import, metrics of the hub, and what templates can reach.
+
+    lm-eval's own files may import their neighbours; others only if ``code``.
+    """
+    import lm_eval.api.task
+    import lm_eval.tasks._yaml_loader as loader
+    from lm_eval import utils
+    from lm_eval.api.registry import metric_registry
+
+    real, package = loader._import_func_in_yml, Path(lm_eval.__file__).parent
+
+    def imported(function: str, folder: Path) -> Any:
+        if not code and not folder.resolve().is_relative_to(package):
+            raise LlamaNasError(
+                f"a file in {folder} asks to run Python code (!function {function}). If you trust it, set "
+                "data.task_code: true."
+            )
+        return real(function, folder)
+
+    # Only for the metrics that lm-eval computes itself; none of another kind is needed here.
+    lm_eval.api.task.get_metric = lambda metric, _=False: metric_registry.get(metric, None)
+    plain = utils.env
+    utils.env = ImmutableSandboxedEnvironment(
+        loader=plain.loader, undefined=plain.undefined, keep_trailing_newline=plain.keep_trailing_newline
+    )
+    utils.env.filters |= plain.filters
+    loader._import_func_in_yml = imported
+    try:
+        yield
+    finally:
+        loader._import_func_in_yml = real
+
+
+@cache
+def _lm_evals_own() -> Any:
+    """The tasks that come with lm-eval, whose list takes seconds to read."""
+    from lm_eval.tasks import TaskManager
+
+    return TaskManager()
+
+
+def load_tasks(name: str, folders: list[Path], few_shot: int | None = None, code: bool = False) -> list[Any]:
     """The lm-eval tasks of this name: one, or the members of a group.
 
     A YAML file in one of the folders wins over lm-eval's own task of the same name; the relative paths of its data
-    files start at its folder.
+    files start at its folder. Such a file may run Python code of its own only if ``code``; templates of all tasks are
+    rendered in a sandbox.
 
     Raises:
-        LlamaNasError: no such task, its data are missing, or it asks for generated text.
+        LlamaNasError: no such task, its data are missing, it asks for generated text, or to run code.
     """
     from lm_eval.tasks import TaskManager
 
     # Absolute, since the YAML is read from its own folder.
     paths = [str(folder.resolve()) for folder in folders]
     own = TaskManager(include_path=paths, include_defaults=False)
-    manager = own if name in own.all_tasks else TaskManager(include_path=paths)
+    manager = own if name in own.all_tasks else _lm_evals_own()
     if name not in manager.all_tasks:
         raise LlamaNasError(
             f"there is no task {name!r}: neither a YAML file with 'task: {name}' in {', '.join(map(str, folders))} nor "
@@ -36,10 +84,18 @@ def load_tasks(name: str, folders: list[Path], few_shot: int | None = None) -> l
         )
     yaml = manager.task_index[name].yaml_path
     try:
-        with contextlib.chdir(yaml.parent if yaml else "."):
+        with contextlib.chdir(yaml.parent if yaml else "."), _guarded(code):
             tasks = list(manager.load(name)["tasks"].values())
+    except LlamaNasError:
+        raise
     except Exception as error:  # datasets raises many kinds for a missing or broken file
-        raise LlamaNasError(f"the data of task {name!r} cannot be loaded: {str(error).splitlines()[0]}") from error
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__  # a library's first words say most
+        raise LlamaNasError(
+            f"the data of task {name!r} cannot be loaded: {first_line(cause)}. Are its files there, and do "
+            f"doc_to_text, doc_to_choice and doc_to_target in {yaml} fit them?"
+        ) from error
     for task in tasks:
         if task.OUTPUT_TYPE not in KINDS:
             raise LlamaNasError(f"task {task.task_name!r} is {task.OUTPUT_TYPE!r}; supported are {', '.join(KINDS)}.")
@@ -125,7 +181,23 @@ def _half(row: dict) -> str:
 
 
 def _render(task: Any, source: str, tokenizer: Any, max_tokens: int) -> Iterable[dict]:
-    """The items of one split of the data, with the prompts that lm-eval itself builds."""
+    """The items of one split of the data, with the prompts that lm-eval itself builds.
+
+    Raises:
+        LlamaNasError: there is no such split, or the task's templates do not fit its data.
+    """
+    try:
+        yield from _items(task, source, tokenizer, max_tokens)
+    except LlamaNasError:
+        raise
+    except Exception as error:  # jinja, lm-eval and tokenizers each have their own for what does not fit
+        raise LlamaNasError(
+            f"the split {source!r} of task {task.task_name!r} gives no items ({type(error).__name__}: "
+            f"{first_line(error)}); do doc_to_text, doc_to_choice and doc_to_target fit its columns?"
+        ) from error
+
+
+def _items(task: Any, source: str, tokenizer: Any, max_tokens: int) -> Iterable[dict]:
     scored, task.config.test_split = task.config.test_split, source
     try:
         task.set_fewshot_seed(FEWSHOT_SEED)

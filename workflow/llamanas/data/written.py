@@ -65,9 +65,13 @@ def _chat_parts(tokenizer: Any, max_tokens: int) -> tuple[list[int], list[int]] 
     if not tokenizer.chat_template:
         return None
     mark = "\x00"
-    text = tokenizer.apply_chat_template(
-        [{"role": "user", "content": mark}], tokenize=False, add_generation_prompt=True, date_string=DATE
-    )
+    try:
+        text = tokenizer.apply_chat_template(
+            [{"role": "user", "content": mark}], tokenize=False, add_generation_prompt=True, date_string=DATE
+        )
+    except Exception as error:  # a template is a program, which may raise what it likes
+        print(f"no conversations are written: the chat template fails ({type(error).__name__}: {error})")
+        return None
     parts = [tokenizer.encode(part, add_special_tokens=False) for part in text.split(mark)]
     if len(parts) != 2 or not parts[0] or sum(map(len, parts)) > 3 * max_tokens // 4:
         print("no conversations are written: the chat template is too long, or does not frame the message once")

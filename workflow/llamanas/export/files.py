@@ -1,8 +1,10 @@
 """Write ONNX networks: the graph in one file, its weights in another beside it."""
 
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import onnx_ir as ir
 
@@ -18,16 +20,28 @@ def save_network(network: ir.Model, path: Path) -> None:
         LlamaNasError: no space is left on the device.
     """
     data = data_file(path)
-    with whole_file(path) as graph, TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as work:
+    work = path.with_name(f".{path.name}.part")
+    shutil.rmtree(work, ignore_errors=True)  # what a killed process has left
+    with whole_file(path) as graph, whole_file(data) as weights, _folder(work):
         # The graph names its weights' file, so that both are written under their own names.
         written = progress(range(len(network.graph.initializers)), f"write {path.name}", unit="tensor")
 
         def tell(*_: object) -> None:
             next(written, None)
 
-        ir.save(network, Path(work, path.name), external_data=data.name, callback=tell)
-        os.replace(Path(work, data.name), data)
-        os.replace(Path(work, path.name), graph)
+        ir.save(network, work / path.name, external_data=data.name, callback=tell)
+        os.replace(work / data.name, weights)
+        os.replace(work / path.name, graph)
+
+
+@contextmanager
+def _folder(path: Path) -> Iterator[None]:
+    """A folder that is there for the block alone."""
+    path.mkdir()
+    try:
+        yield
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def data_file(path: Path) -> Path:

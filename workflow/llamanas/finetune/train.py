@@ -1,6 +1,9 @@
 """The one training loop: any plan of passes, resumable at any saved step, in one process or several."""
 
 import math
+import pickle
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -252,10 +255,24 @@ def _save(path: Path, trained: list, optimizer: torch.optim.Optimizer, step: int
 
 
 def _resumed(path: Path, trained: list, optimizer: torch.optim.Optimizer) -> tuple[int, list[dict]]:
-    """The steps done and their losses, weights and optimizer set to that state; nothing done without a saved state."""
+    """The steps done and their losses, weights and optimizer set to that state; nothing done without a sound state."""
     if not path.exists():
         return 0, []
-    state = torch.load(path, map_location=trained[0].device, weights_only=True)
+    try:
+        if zipfile.ZipFile(path).testzip():  # torch does not look at the checksums of its format
+            raise zipfile.BadZipFile("a checksum does not hold")
+        state = torch.load(path, map_location=trained[0].device, weights_only=True)
+    except (
+        OSError,
+        EOFError,
+        RuntimeError,
+        ValueError,
+        pickle.UnpicklingError,
+        zlib.error,
+        zipfile.BadZipFile,
+    ) as error:
+        print(f"the training begins anew: {path} is damaged ({error})")
+        return 0, []
     with torch.no_grad():
         for parameter, saved in zip(trained, state["weights"], strict=True):
             parameter.copy_(saved)

@@ -1,6 +1,7 @@
 """The canonical folder of a model: what is in it, how it is checked, and how it is written as a whole or not at all."""
 
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 
-from llamanas.artifacts import is_full_disk
+from llamanas.artifacts import writing
 from llamanas.errors import LlamaNasError
 
 WEIGHTS = "model.safetensors"
@@ -131,26 +132,22 @@ def replaced_folder(destination: Path) -> Iterator[Path]:
     A process killed at any moment leaves no weights or all files; other files in ``destination`` stay.
 
     Raises:
-        LlamaNasError: no space is left on the device.
+        LlamaNasError: no space is left on the device, or nothing may be written there.
     """
     work = destination.with_name(f".{destination.name}.part")
     shutil.rmtree(work, ignore_errors=True)
     try:
-        work.mkdir(parents=True)
-        yield work
-        destination.mkdir(exist_ok=True)
-        for name in reversed(FILES):
-            (destination / name).unlink(missing_ok=True)
-        for name in FILES:
-            if (work / name).exists():
-                (work / name).replace(destination / name)
-    except Exception as error:
-        if is_full_disk(error):
-            raise LlamaNasError(
-                f"no space left on the device while writing the model {destination}. Free some space and run the same "
-                "command again."
-            ) from error
-        raise
+        with writing(destination):
+            work.mkdir(parents=True)
+            yield work
+            destination.mkdir(exist_ok=True)
+            for name in reversed(FILES):
+                (destination / name).unlink(missing_ok=True)
+            for name in FILES:
+                if (work / name).exists():
+                    with (work / name).open("rb") as file:
+                        os.fsync(file.fileno())
+                    (work / name).replace(destination / name)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 

@@ -43,7 +43,7 @@ def read_results(run: Job) -> Results:
         LlamaNasError: a table is missing, damaged or another artifact.
     """
     settings = run.params["settings"]
-    shape = shape_of(read_config(run.input["config"]))
+    shape = shape_of(read_config(run.source("config", weights=False) / "config.json"))
 
     def by_task(name: str) -> dict[str, list[dict]]:
         paths = zip(settings["tasks"], run.input[name], strict=True)

@@ -1,5 +1,7 @@
 """Measure sub-networks on a task's items; what is finished is on disk before the next begins."""
 
+import zipfile
+import zlib
 from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 
@@ -13,34 +15,49 @@ from llamanas.search.score import Scorer
 
 
 class KeptScores(MutableMapping[tuple[str, int], NDArray]):
-    """Arrays of finished sub-networks as files, each written whole, which an interrupted job finds again."""
+    """Arrays of finished sub-networks as files, each written whole, which an interrupted job finds again.
+
+    A damaged one is removed, to be measured again: the format holds a checksum.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        for path in folder.glob("*.npz"):
+            try:
+                _values(path)
+            except (OSError, ValueError, KeyError, EOFError, zlib.error, zipfile.BadZipFile):
+                print(f"{path} is damaged and is measured again")
+                path.unlink()
 
     def _path(self, key: tuple[str, int]) -> Path:
-        return self.folder / f"{key[0]}-{key[1]}.npy"
+        return self.folder / f"{key[0]}-{key[1]}.npz"
 
     def __contains__(self, key: object) -> bool:
         return isinstance(key, tuple) and self._path(key).exists()
 
     def __getitem__(self, key: tuple[str, int]) -> NDArray:
-        return np.load(self._path(key), allow_pickle=False)
+        return _values(self._path(key))
 
     def __setitem__(self, key: tuple[str, int], value: NDArray) -> None:
         with whole_file(self._path(key)) as temporary, temporary.open("wb") as file:
-            np.save(file, value)
+            np.savez(file, values=value)
 
     def __delitem__(self, key: tuple[str, int]) -> None:
         self._path(key).unlink()
 
     def __iter__(self) -> Iterator[tuple[str, int]]:
-        for path in sorted(self.folder.glob("*.npy")):
+        for path in sorted(self.folder.glob("*.npz")):
             name, _, slab = path.stem.rpartition("-")
             yield name, int(slab)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+
+def _values(path: Path) -> NDArray:
+    with np.load(path, allow_pickle=False) as arrays:
+        values: NDArray = arrays["values"]
+        return values
 
 
 def measure(

@@ -1,0 +1,76 @@
+"""A disk that fills up while a stage writes, and one that takes nothing: a sentence, and no half file in its place."""
+
+import os
+import subprocess
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from snakemake.iocontainers import OutputFiles
+
+from rule_runner import RULES, run_script
+
+PAGE = 4096
+
+
+@contextmanager
+def mounted(folder: Path, *options: str):
+    """A small file system of its own at the folder."""
+    folder.mkdir(exist_ok=True)
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small file system needs root")
+    mount = subprocess.run(["mount", "-t", "tmpfs", *options, "tmpfs", str(folder)], capture_output=True, text=True)
+    if mount.returncode:
+        pytest.skip(f"no file system can be mounted here: {mount.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def moved(job, folder: str) -> dict[str, str]:
+    """Where the job's outputs go instead, by where they were; the job is changed."""
+    places = {
+        str(path): f"{folder}/{path.parent.name if job.rule == 'report' else 'out'}/{path.name}"
+        for path in map(Path, job.output)
+    }
+    named = {}
+    for name in job.output.keys():
+        value = job.output[name]
+        named[name] = places[str(value)] if isinstance(value, str) else [places[str(path)] for path in value]
+    job.output = OutputFiles(fromdict=named)
+    return places
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_full_disk_leaves_no_half_file(copy, job, rule):
+    size = sum((copy / path).stat().st_size for path in job.output)
+    real = job.output
+    places = moved(job, "full")
+    try:
+        with mounted(copy / "full", "-o", f"size={(size // 2 // PAGE + 1) * PAGE}"):
+            (copy / "full/filler").write_bytes(b" " * PAGE)  # of what is to be written, half has room
+            ended = run_script(copy, job)
+            assert ended.status == 1
+            assert "no space left on the device while writing full/" in ended.words, ended.words
+            assert len(ended.words[ended.words.rindex("error: ") :].splitlines()) <= 5
+            whole = {place: (copy / path).read_bytes() for path, place in places.items()}
+            for place, content in whole.items():
+                if (copy / place).exists():
+                    assert (copy / place).stat().st_size == len(content), place
+            assert not [*(copy / "full").rglob("*.part")]
+    finally:
+        job.output = real
+
+
+@pytest.mark.parametrize("rule", ["fetch_model", "finetune", "evaluate_chunk", "export_onnx", "report"])
+def test_a_read_only_disk_is_named(copy, job, rule):
+    real = job.output
+    moved(job, "fixed")
+    try:
+        with mounted(copy / "fixed", "-o", "ro"):
+            ended = run_script(copy, job)
+        assert ended.status == 1 and "cannot be written" in ended.words, ended.words
+        assert "Traceback" not in ended.words
+    finally:
+        job.output = real

@@ -1,0 +1,66 @@
+"""Rules' scripts run in this process, so that hundreds of them take seconds; what Snakemake gives them is given."""
+
+import contextlib
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+from snakemake.iocontainers import InputFiles, Log, OutputFiles, Params, Wildcards
+
+from workflow_runner import ROOT
+
+# Those of the tiny experiment, in their order.
+RULES = [
+    "fetch_model", "fetch_task", "write_examples", "fetch_instructions", "finetune", "rank_importance",
+    "train_supernet", "build_supernet", "propose_candidates", "evaluate_chunk", "collect_generation",
+    "evaluate_front", "select_front", "heal", "measure_healing", "extract_subnet", "export_onnx", "quantize",
+    "benchmark_accuracy", "benchmark_speed", "report",
+]  # fmt: skip
+# Text goes where file descriptors lead, as in a process of its own, not to the streams that pytest has put in place.
+OUTPUT, ERRORS = (open(descriptor, "w", buffering=1, closefd=False) for descriptor in (1, 2))  # noqa: SIM115
+
+
+class Ended(NamedTuple):
+    """How a script ended: its exit status, and what stands in its log below the first line, which says what it is."""
+
+    status: int
+    words: str
+
+
+def job_of(rule: str, params: dict, input: dict | None = None, output: dict | None = None, **wildcards: str) -> Any:
+    """A stand-in for the object that Snakemake gives a script; paths are relative to the run's folder."""
+    return SimpleNamespace(
+        rule=rule, input=InputFiles(fromdict=input or {}), output=OutputFiles(fromdict=output or {}),
+        params=Params(fromdict={"seed": 7} | params), wildcards=Wildcards(fromdict=wildcards), threads=1,
+        log=Log([f"logs/{rule}.log"]),
+    )  # fmt: skip
+
+
+def jobs_of(folder: Path, configfile: Path) -> list[Any]:
+    """Every job of an experiment, as Snakemake itself plans it."""
+    from snakemake.api import SnakemakeApi
+    from snakemake.settings.types import ConfigSettings, OutputSettings, Quietness, ResourceSettings
+
+    with SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
+        workflow = api.workflow(
+            ResourceSettings(cores=1), ConfigSettings(configfiles=[configfile]), snakefile=ROOT / "Snakefile",
+            workdir=folder,
+        )  # fmt: skip
+        workflow.dag().printrulegraph()
+        jobs = [job for job in workflow._workflow.dag.jobs if job.is_script]
+        names = "input", "output", "params", "wildcards", "threads", "log"
+        return [SimpleNamespace(rule=job.rule.name, **{name: getattr(job, name) for name in names}) for job in jobs]
+
+
+def run_script(folder: Path, job: Any) -> Ended:
+    """Run the script of a job in the folder."""
+    status = 0
+    with contextlib.chdir(folder), contextlib.redirect_stdout(OUTPUT), contextlib.redirect_stderr(ERRORS):
+        for path in job.output:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            runpy.run_path(str(ROOT / f"workflow/scripts/{job.rule}.py"), {"snakemake": job})
+        except SystemExit as end:
+            status = int(end.code or 0)
+        return Ended(status, Path(job.log[0]).read_text().split("\n", 1)[1])
