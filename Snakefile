@@ -34,6 +34,9 @@ except LlamaNasError as error:
     raise WorkflowError(str(error)) from None
 
 
+report: "workflow/report/workflow.rst"
+
+
 scattergather:
     chunks=config["search"]["chunks"],
 
