@@ -41,6 +41,9 @@ if workflow.is_main_process:
         print(f"{mended} files were dated in the future: set to now", file=sys.stderr)
 
 
+report: "workflow/report/workflow.rst"
+
+
 scattergather:
     chunks=config["search"]["chunks"],
 

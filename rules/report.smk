@@ -31,6 +31,32 @@ HEALING = (
 )
 
 
+CAPTIONS = "../workflow/report"
+
+
+def made_baselines(wildcards):
+    """The baselines, if `snakemake baselines` has made them; the report alone does not train any."""
+    path = RESULTS / "baselines.parquet"
+    return [path] if path.exists() else []
+
+
+def described(path, kind, category, **labels):
+    """An output with what `snakemake --report` says of it."""
+    return report(
+        path, caption=f"{CAPTIONS}/{kind}.rst", category=category, labels=labels
+    )
+
+
+def drawings(kind, category, what):
+    """A figure of each task."""
+    folder = RESULTS / "report" / kind
+    names = {task: folder / f"{task}.svg" for task in config["tasks"]}
+    return [
+        described(path, kind, category, task=task, what=what)
+        for task, path in names.items()
+    ]
+
+
 rule report:
     input:
         **HEALING,
@@ -49,13 +75,18 @@ rule report:
             task=config["tasks"],
             pick=config["export"]["picks"],
         ),
+        baselines=made_baselines,
     output:
         summary=RESULTS / "report/summary.parquet",
-        page=RESULTS / "report/index.html",
-        fronts=expand(RESULTS / "report/fronts/{task}.svg", task=config["tasks"]),
-        architectures=expand(
-            RESULTS / "report/architectures/{task}.svg", task=config["tasks"]
+        configuration=RESULTS / "report/experiment.json",
+        page=described(
+            RESULTS / "report/index.html", "page", "Report", what="the whole report"
         ),
+        fronts=drawings("fronts", "Fronts", "accuracy against size"),
+        architectures=drawings(
+            "architectures", "Architectures", "picks, layer by layer"
+        ),
+        probabilities=drawings("probabilities", "Architectures", "what the front keeps"),
     log:
         LOGS / "report.log",
     benchmark:
@@ -67,7 +98,9 @@ rule report:
         runtime=30,
     params:
         **SHARED,
-        version=1,
+        version=2,
         settings=config,
+        # The costs of the jobs, read if they are there. No input, since who deletes his logs would train again.
+        logs=str(LOGS),
     script:
         "../workflow/scripts/report.py"

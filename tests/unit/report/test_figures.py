@@ -1,15 +1,20 @@
 """Figures are well-formed, equal for equal tables, and show what the tables say."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
 
+from llamanas.report.comparison import draw_comparison
 from llamanas.report.figures import draw_architectures, draw_importance, draw_losses
 from llamanas.report.front import draw_front
+from llamanas.report.probabilities import draw_probabilities, keep_shares, width_shares
 from llamanas.report.progress import draw_progress, volumes
 from llamanas.report.results import Results
+from llamanas.report.style import themed
+from llamanas.report.words import network_id
 from llamanas.report.write import draw_all
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -44,6 +49,45 @@ def test_figures_hold_no_date_and_nothing_from_outside(figures: dict) -> None:
             assert all(link.startswith("#") for link in links)
 
 
+def test_every_network_of_a_front_is_pointed_at_and_leads_to_its_row(results: Results) -> None:
+    task = "mini_truthful"
+    root = ElementTree.fromstring(front_of(results, task))
+    marks = [element for element in root.iter(f"{SVG}a")]
+    members = {row["architecture"] for row in [*results.fronts[task], *results.picks[task]]}
+    targets = {mark.get("href") for mark in marks} - {None}
+    assert targets == {f"#{network_id(task, member)}" for member in members}
+    titles = [mark.findtext(f"{SVG}title") or "" for mark in marks]
+    for row in results.archives[task]:
+        assert any(title.startswith(f"{row['architecture']} ({row['origin']})") for title in titles)
+    assert not [mark for mark in marks if mark.get("target")]
+
+
+def test_a_page_may_set_the_colours_of_a_drawing(figures: dict) -> None:
+    svg = figures["fronts"]["mini_truthful"]
+    assert "var(" not in svg and "fill: var(--figure-ink, #222222)" in themed(svg)
+    assert not re.search(r"(fill|stroke): #(222222|ffffff|767676|e6e6e6|0072b2)", themed(svg))
+
+
+def test_probabilities_are_shares_of_the_members(results: Results) -> None:
+    front, layers = results.fronts["mini_truthful"], range(results.shape.layers)
+    widths = width_shares(front, results.shape)
+    assert {round(sum(shares[layer] for shares in widths.values()), 9) for layer in layers} == {1.0}
+    assert widths[1536][3] == sum(row["intermediate_sizes"][3] == 1536 for row in front) / len(front)
+    kept = keep_shares(front, results.shape)
+    assert kept[0] == 1 and kept[5] == sum(row["attention"][5] for row in front) / len(front)
+    words = words_of(draw_probabilities("mini_truthful", front, results.shape))
+    assert {"no MLP", "MLP 512 wide", "MLP 1024 wide", "MLP 1536 wide", "attention kept"} <= set(words)
+
+
+def test_comparison_names_every_method_once(results: Results) -> None:
+    one = {"task": "mini_truthful", "seed": 1, "parameters": 90_000_000, "size_ratio": 1.5, "n": 300}
+    one |= {"accuracy": 0.5, "ci_low": 0.45, "ci_high": 0.55, "training_tokens": 100}
+    rows = [one | {"method": method} for method in ("taylor", "uniform_width", "ours", "uniform_width")]
+    words = words_of(draw_comparison("mini_truthful", rows, results.picks["mini_truthful"]))
+    for name in ("taylor", "uniform width", "ladder, no search", "picks of this search"):
+        assert words.count(name) == 1
+
+
 def test_identifiers_of_figures_do_not_collide(figures: dict) -> None:
     """They stand in one page, where a reference finds the first element of its name."""
     seen: set[str] = set()
@@ -55,7 +99,8 @@ def test_identifiers_of_figures_do_not_collide(figures: dict) -> None:
             assert not seen & set(identifiers)
             seen |= set(identifiers)
             referenced = {part.split(")")[0] for part in svg.split("url(#")[1:]}
-            referenced |= {part.split('"')[0] for part in svg.split('href="#')[1:]}
+            references = {part.split('"')[0] for part in svg.split('href="#')[1:]}
+            referenced |= {name for name in references if not name.startswith("network-")}  # these are in the page
             assert referenced and referenced <= set(identifiers)
 
 

@@ -1,5 +1,6 @@
 """The page holds every result, is whole HTML, loads nothing, and runs nothing that a name brings."""
 
+import json
 import re
 from dataclasses import replace
 from html import escape
@@ -16,6 +17,7 @@ from llamanas.report.page import rank_agreement, write_page
 from llamanas.report.results import Results
 from llamanas.report.summary import summarize
 from llamanas.report.write import draw_all, write_report
+from llamanas.settings import complete
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 LOADS = {"src", "href", "xlink:href", "srcset", "data", "action", "poster"}
@@ -66,8 +68,10 @@ def test_page_is_whole_and_loads_nothing(page: str) -> None:
     parsed = Whole(page)
     assert parsed.open == []
     assert {"title", "style", "svg", "table"} <= parsed.tags
-    assert not parsed.tags & {"script", "link", "img", "iframe", "object"}
-    assert all(value.startswith("#") for value in parsed.loads)
+    assert not parsed.tags & {"link", "img", "iframe", "object"} and page.count("<script") == 1
+    assert all(value.startswith(("#", "../")) for value in parsed.loads)  # the latter are links to the run's files
+    inside = {value[1:] for value in parsed.loads if value.startswith("#")}
+    assert inside <= set(parsed.identifiers)
     assert len(set(parsed.identifiers)) == len(parsed.identifiers)
     assert not re.search(r"@import|url\((?!#)", page)
     named = re.findall(r"https?://([^/]+)", page)  # the namespaces of SVG, which nothing loads
@@ -96,6 +100,7 @@ def test_page_says_what_the_numbers_mean(results: Results, page: str) -> None:
     assert text.count("inside the noise: 300 questions cannot tell it from the full network") == noisy
     # Decoding was between 0.9 and 1.1 times as fast: twice in a task's table, and once in short.
     assert text.count("smaller, but not measurably faster in decode, faster in prefill") == 3 * len(results.picks)
+    assert text.count("less accurate beyond the noise") == len(results.picks)
     for words in ("160 search questions", "5 rounds", "Seed 2405", "a" * 64, "torch 2.13.0", "a CPU", "of 135 M)"):
         assert words in text
 
@@ -163,7 +168,7 @@ def test_a_task_name_is_text_and_not_markup(malicious: Results, tmp_path: Path) 
     (task,) = malicious.picks
     text = page_of(malicious, draw_all(malicious), tmp_path)
     parsed = Whole(text)
-    assert "script" not in parsed.tags and parsed.open == []
+    assert text.count("<script") == 1 and parsed.open == []
     assert f"Task {task}" in parsed.text
     assert escape(task, quote=False).split("&amp;")[0] in text.replace("&#34;", '"')
 
@@ -189,15 +194,19 @@ def test_write_report_reads_and_writes_artifacts(results: Results, figures: dict
         '49152, "num_attention_heads": 9, "num_key_value_heads": 3, "tie_word_embeddings": true}'
     )
     outputs: dict = {"summary": str(tmp_path / "summary.parquet"), "page": str(tmp_path / "index.html")}
-    outputs |= {kind: [str(tmp_path / f"{kind}-{task}.svg") for task in tasks] for kind in ("fronts", "architectures")}
-    params = {"seed": 2405, "settings": results.settings}
+    outputs |= {"configuration": str(tmp_path / "experiment.json")}
+    for kind in ("fronts", "architectures", "probabilities"):
+        outputs[kind] = [str(tmp_path / f"{kind}-{task}.svg") for task in tasks]
+    params = {"seed": 2405, "settings": results.settings, "logs": str(tmp_path / "no logs")}
     write_report(Job(SimpleNamespace(input=inputs, output=outputs, wildcards={}, params=params, rule="report")))
     summary = artifacts.read_table(outputs["summary"], "summary").to_pylist()
     assert summary == summarize(results.picks, results.accuracy, results.speed, results.shape)
     for task, path in zip(tasks, outputs["fronts"], strict=True):
         assert Path(path).read_text() == figures["fronts"][task]
     text = Whole(Path(outputs["page"]).read_text()).text
-    assert "somepackage 1.0" in text and text.count("53.1") == 3 * len(tasks)
+    assert "What it cost" not in text  # nothing is known of it
+    assert complete(json.loads(Path(outputs["configuration"]).read_text())) == results.settings
+    assert "somepackage 1.0" in text and text.count("53.1") == 2 * len(tasks)
     assert artifacts.provenance_of(pq.read_table(outputs["summary"]))["stage"] == "report"
 
 

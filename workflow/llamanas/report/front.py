@@ -1,11 +1,13 @@
 """The figure of a front: reported accuracy against size, and below it what the search saw."""
 
+from collections.abc import Collection
 from typing import Any
 
 from matplotlib.axes import Axes
 
 from llamanas.architecture import ModelShape
-from llamanas.report.style import BLUE, GREY, INK, ORANGE, WIDTH, drawing
+from llamanas.report.style import BLUE, GREY, INK, ORANGE, WIDTH, Drawing, drawing
+from llamanas.report.words import network_id, percent, points
 
 _AXES_WIDTH = WIDTH - 0.7  # inches, about
 _LETTER = 0.07  # inches that a letter of a label takes, on average and a little more
@@ -24,19 +26,22 @@ def draw_front(
     mean log-probability in nats.
     """
     full = shape.full
-    members = {row["architecture"]: row for row in [*front, *picks] if row["architecture"] != full.id}
+    shown = {row["architecture"]: row for row in [*front, *picks]}
+    members = {name: row for name, row in shown.items() if name != full.id}
     with drawing(f"front {task}", f"Accuracy against size of the front for {task}", 5.2) as drawn:
         report, search = drawn.figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
         _draw_full(report, front[0], full.parameters(shape))
         _draw_members(report, list(members.values()))
         _draw_search(search, archive, {row["architecture"] for row in front}, full.id, score)
+        _mark_members(drawn, report, task, list(shown.values()))
+        _mark_searched(drawn, search, task, archive, shown.keys(), score)
         top = _name_picks(report, picks)
         report.set(ylabel="accuracy (%)")
         report.set_title(f"Report split, {front[0]['n_report']} questions", y=top)
         search.set(title=f"Search split, {archive[0]['n_search']} other questions")
         search.set(xlabel="parameters (millions)", ylabel=SCORE_LABELS[score])
-        shown = [axes.get_legend_handles_labels() for axes in (report, search)]
-        legend = {label: handle for handles, labels in shown for handle, label in zip(handles, labels, strict=True)}
+        labelled = [axes.get_legend_handles_labels() for axes in (report, search)]
+        legend = {label: handle for handles, labels in labelled for handle, label in zip(handles, labels, strict=True)}
         drawn.figure.legend(legend.values(), legend.keys(), loc="outside lower center", ncols=2)
     return drawn.svg
 
@@ -80,6 +85,30 @@ def _draw_search(axes: Axes, archive: list[dict], front: set[str], full: str, sc
         if rows:
             sizes = [row["parameters"] / 1e6 for row in rows]
             axes.plot(sizes, [scale * row[score] for row in rows], label=label, linestyle="none", **look)
+
+
+def _mark_members(drawn: Drawing, axes: Axes, task: str, rows: list[dict]) -> None:
+    """An invisible disc over each member, large enough for a finger, that leads to what the page has of it."""
+    for row in rows:
+        title = f"{row['architecture']}: {percent(row['report_accuracy'])}, {points(row['difference'])} points to full"
+        url = drawn.mark(title, network_id(task, row["architecture"]))
+        _disc(axes, row["parameters"] / 1e6, 100 * row["report_accuracy"], url)
+
+
+def _mark_searched(
+    drawn: Drawing, axes: Axes, task: str, archive: list[dict], members: Collection[str], score: str
+) -> None:
+    scale = 100 if score == "search_accuracy" else 1
+    for row in archive:
+        title = (
+            f"{row['architecture']} ({row['origin']}): {row['depth']} layers, search score {row['search_score']:.3f}"
+        )
+        target = network_id(task, row["architecture"]) if row["architecture"] in members else ""
+        _disc(axes, row["parameters"] / 1e6, scale * row[score], drawn.mark(title, target))
+
+
+def _disc(axes: Axes, x: float, y: float, url: str) -> None:
+    axes.scatter([x], [y], s=120, alpha=0, linewidths=0, zorder=6).set_urls([url])
 
 
 def _name_picks(axes: Axes, picks: list[dict]) -> float:

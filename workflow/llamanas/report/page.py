@@ -8,10 +8,14 @@ from markupsafe import Markup
 
 from llamanas.artifacts import whole_file
 from llamanas.report import words
+from llamanas.report.claims import judged_claims, read_claims
+from llamanas.report.files import exported_files, recommended
 from llamanas.report.results import Results
-from llamanas.report.summary import FULL, paired_ratio, speed_key, speed_rounds
+from llamanas.report.strip import strip
+from llamanas.report.style import themed
+from llamanas.report.summary import FULL
 
-_FILTERS = (words.percent, words.points, words.millions, words.megabytes, words.times, words.count)
+_FILTERS = (words.percent, words.points, words.millions, words.megabytes, words.times, words.count, words.duration)
 
 
 def write_page(destination: Path, results: Results, summary: list[dict], figures: dict[str, dict[str, str]]) -> None:
@@ -21,8 +25,8 @@ def write_page(destination: Path, results: Results, summary: list[dict], figures
         destination: the HTML file to write.
         results: the tables of the experiment.
         summary: rows of artifact ``summary``.
-        figures: SVG texts as :func:`llamanas.report.write.draw_all` gives them: ``fronts`` and ``architectures`` by
-            task, and ``training`` by name, which may be empty.
+        figures: SVG texts as :func:`llamanas.report.write.draw_all` gives them: groups of figures by task, and
+            ``training`` by name. The page has a section for what is there and none for what is not.
 
     Raises:
         LlamaNasError: no space is left on the device.
@@ -36,18 +40,22 @@ def write_page(destination: Path, results: Results, summary: list[dict], figures
         keep_trailing_newline=True,
     )
     environment.filters |= {function.__name__: function for function in _FILTERS}
-    environment.globals |= {"interval": words.interval, "noise_verdict": words.noise_verdict}
+    environment.globals |= {"interval": words.interval, "noise_verdict": words.noise_verdict, "strip": strip}
+    environment.globals |= {"network_id": words.network_id}
+    tasks = [task_view(task, results, summary) for task in results.archives]
     text = environment.get_template("page.html.j2").render(
         results=results,
         settings=results.settings,
         shape=results.shape,
         full_parameters=results.shape.full.parameters(results.shape),
         model=words.model_name(results.settings["model"]["source"]),
-        tasks=[task_view(task, results, summary) for task in results.archives],
+        tasks=tasks,
+        paper=read_claims()["paper"],
+        claims=judged_claims(results, [file for task in tasks for file in task["files"]]),
         rules={name: rule_in_words(results, rule) for name, rule in results.settings["select"]["picks"].items()},
         conditions=timing_conditions(results.speed),
         configuration=json.dumps(results.settings, indent=2, sort_keys=True),
-        figures={kind: {name: Markup(svg) for name, svg in group.items()} for kind, group in figures.items()},
+        figures={kind: {name: Markup(themed(svg)) for name, svg in group.items()} for kind, group in figures.items()},
     )
     with whole_file(destination) as temporary:
         temporary.write_text(text, encoding="utf-8")
@@ -88,6 +96,8 @@ def task_view(task: str, results: Results, summary: list[dict]) -> dict:
         "picks": pick_rows(task, results),
         "files": files,
         "headlines": headlines(task, results, files),
+        "take": recommended(files) if files else None,
+        "networks": network_rows(task, results),
     }
 
 
@@ -112,18 +122,20 @@ def pick_rows(task: str, results: Results) -> list[dict]:
     return rows
 
 
-def exported_files(task: str, results: Results, summary: list[dict]) -> list[dict]:
-    """Summary rows of a task with the spread of their speed ratios over the rounds, and a verdict."""
-    rounds = speed_rounds(results.speed)
-    files = []
-    for row in summary:
-        if row["task"] != task:
-            continue
-        timed = rounds[speed_key((task, row["pick"], row["precision"]))]
-        prefill, decode = (paired_ratio(timed, phase) for phase in ("prefill", "decode"))
-        warn, verdict = words.speed_verdict(row["pick"], row["size_ratio"], prefill, decode)
-        files.append(row | {"prefill": prefill, "decode": decode, "warn": warn, "verdict": verdict})
-    return files
+def network_rows(task: str, results: Results) -> list[dict]:
+    """The members of the front and the picks from small to large, each with the names (``picks``) it goes by."""
+    names: dict[str, list[str]] = {}
+    for row in results.picks[task]:
+        names.setdefault(row["architecture"], []).append(row["pick"])
+    rows = {row["architecture"]: row for row in [*results.picks[task], *results.fronts[task]]}
+    on_front = {row["architecture"] for row in results.fronts[task]}
+    exported = [FULL, *results.settings["export"]["picks"]]
+    networks = []
+    for name, row in sorted(rows.items(), key=lambda item: (item[1]["parameters"], item[0])):
+        picks = names.get(name, [])
+        files = [pick for pick in picks if pick in exported]
+        networks.append(row | {"picks": picks, "exported": files, "member": name in on_front})
+    return networks
 
 
 def headlines(task: str, results: Results, files: list[dict]) -> list[dict]:

@@ -1,8 +1,9 @@
 """Everything that a report is made of, read from the artifacts and not yet judged."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from llamanas.architecture import ModelShape
+from llamanas.report.costs import Stage
 
 
 @dataclass(frozen=True)
@@ -29,3 +30,6 @@ class Results:
     manifests: dict[str, list[dict]]
     packages: dict[str, str]
     space_size: int
+    baselines: list[dict] = field(default_factory=list)
+    costs: list[Stage] = field(default_factory=list)
+    busy_seconds: float = 0.0

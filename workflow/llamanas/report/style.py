@@ -25,6 +25,10 @@ _STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": GREY,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
     "axes.grid": True,
     "axes.axisbelow": True,
     "grid.color": PALE,
@@ -34,12 +38,31 @@ _STYLE = {
 _NO_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
 
 
+_MARK = "mark:"
+
+
 class Drawing:
     """A figure being drawn, and afterwards its ``svg``."""
 
     def __init__(self, height: float) -> None:
         self.figure = Figure(figsize=(WIDTH, height))
         self.svg = ""
+        self._marks: list[tuple[str, str]] = []
+
+    def mark(self, title: str, target: str = "") -> str:
+        """What to give to ``set_url`` of an artist that says ``title`` where pointed at and leads to an identifier."""
+        self._marks.append((title, target))
+        return f"{_MARK}{len(self._marks) - 1}"
+
+    def _marked(self, svg: str) -> str:
+        """The drawing with its marks as links with titles, which need no script."""
+
+        def link(found: re.Match) -> str:
+            title, target = self._marks[int(found[1])]
+            href = f' href="#{escape(target)}"' if target else ""
+            return f'<a class="mark"{href}><title>{escape(title)}</title>'
+
+        return re.sub(rf'<a xlink:href="{_MARK}(\d+)" target="_blank">', link, svg)
 
 
 @contextmanager
@@ -59,4 +82,13 @@ def drawing(name: str, description: str, height: float) -> Iterator[Drawing]:
     prefix = f"f{seed_for(0, name):x}-"
     text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{prefix}", text)
     label = escape(description)
-    drawn.svg = text.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
+    drawn.svg = drawn._marked(text).replace("<svg ", f'<svg role="group" aria-label="{label}" ', 1)
+
+
+def themed(svg: str) -> str:
+    """The drawing for a page whose style sheet sets its colours, in which the written ones hold where it does not."""
+    for name, color in {"ink": INK, "grey": GREY, "pale": PALE, "paper": "#ffffff", "blue": BLUE}.items():
+        svg = re.sub(
+            rf"(fill|stroke): {color}\b", rf"\1: var(--figure-{name}, {color.lower()})", svg, flags=re.IGNORECASE
+        )
+    return svg

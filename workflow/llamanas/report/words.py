@@ -1,5 +1,7 @@
 """Numbers and findings in plain words, the same wherever the page has them."""
 
+import hashlib
+
 from markupsafe import Markup
 
 from llamanas.report.summary import FULL, Ratio
@@ -43,6 +45,20 @@ def count(number: int) -> Markup:
 def times(ratio: float) -> str:
     """A ratio with two decimals and a multiplication sign."""
     return f"{ratio:.2f}\u00d7"
+
+
+def duration(seconds: float) -> str:
+    """A time in the units that one would say it in."""
+    if seconds < 60:
+        return f"{seconds:.0f}{_SPACE}s"
+    if seconds < 3600:
+        return f"{seconds // 60:.0f}{_SPACE}min {seconds % 60:.0f}{_SPACE}s"
+    return f"{seconds // 3600:.0f}{_SPACE}h {seconds % 3600 // 60:.0f}{_SPACE}min"
+
+
+def network_id(task: str, architecture: str) -> str:
+    """Identifier in the page of what it says of one network for one task."""
+    return f"network-{hashlib.sha256(task.encode()).hexdigest()[:6]}-{architecture}"
 
 
 def noise_verdict(row: dict) -> str:

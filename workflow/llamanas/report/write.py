@@ -1,5 +1,6 @@
 """The report as a job: read the artifacts, summarize, draw, write the table, the figures and the page."""
 
+import json
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -7,9 +8,12 @@ import pyarrow.parquet as pq
 from llamanas.artifacts import provenance_of, read_table, whole_file
 from llamanas.job import Job
 from llamanas.models.families import read_config, shape_of
+from llamanas.report.comparison import draw_comparison
+from llamanas.report.costs import read_costs
 from llamanas.report.figures import draw_architectures, draw_importance, draw_losses
 from llamanas.report.front import draw_front
 from llamanas.report.page import write_page
+from llamanas.report.probabilities import draw_probabilities
 from llamanas.report.progress import draw_progress
 from llamanas.report.results import Results
 from llamanas.report.summary import summarize
@@ -17,7 +21,7 @@ from llamanas.supernet.space import SearchSpace, minimum_depth
 
 
 def write_report(run: Job) -> None:
-    """Make the outputs of rule ``report``: ``summary``, ``fronts`` and ``architectures`` (SVG per task) and ``page``.
+    """Make the outputs of rule ``report``: ``summary``, figures (SVG per task), ``configuration`` and ``page``.
 
     The lists of archives, fronts and picks among the inputs are in the order of ``tasks`` of the configuration, as are
     the figures among the outputs.
@@ -29,7 +33,9 @@ def write_report(run: Job) -> None:
     summary = summarize(results.picks, results.accuracy, results.speed, results.shape)
     figures = draw_all(results)
     run.write("summary", summary)
-    for kind in ("fronts", "architectures"):
+    with whole_file(run.path("configuration")) as temporary:
+        temporary.write_text(json.dumps(results.settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    for kind in ("fronts", "architectures", "probabilities"):
         for path, svg in zip(run.output[kind], figures[kind].values(), strict=True):
             with whole_file(path) as temporary:
                 temporary.write_text(svg, encoding="utf-8")
@@ -49,7 +55,11 @@ def read_results(run: Job) -> Results:
         paths = zip(settings["tasks"], run.input[name], strict=True)
         return {task: read_table(path, name).to_pylist() for task, path in paths}
 
+    costs, busy_seconds = read_costs(Path(run.params["logs"]))
     return Results(
+        baselines=run.rows("baselines"),
+        costs=costs,
+        busy_seconds=busy_seconds,
         shape=shape,
         settings=settings,
         archives=by_task("archive"),
@@ -78,13 +88,17 @@ def package_versions(tables: list[str]) -> dict[str, str]:
 
 
 def draw_all(results: Results) -> dict[str, dict[str, str]]:
-    """The SVG texts of all figures: ``fronts`` and ``architectures`` by task, and ``training`` by name."""
+    """The SVG texts of all figures: ``training`` by name, the others by task (``comparisons`` where there are any)."""
     score = results.settings["search"]["score"]
-    fronts, architectures = {}, {}
+    fronts, architectures, probabilities, comparisons = {}, {}, {}, {}
     for task, picks in results.picks.items():
+        probabilities[task] = draw_probabilities(task, results.fronts[task], results.shape)
+        if rows := [row for row in results.baselines if row["task"] == task]:
+            comparisons[task] = draw_comparison(task, rows, picks)
         fronts[task] = draw_front(task, results.archives[task], results.fronts[task], picks, results.shape, score)
         architectures[task] = draw_architectures(task, picks, results.shape)
     training = {"losses": draw_losses(results.losses)} if results.losses else {}
     training |= {"importance": draw_importance(results.importance)}
     training |= {"progress": draw_progress(results.archives, results.settings["search"]["objective"], score)}
-    return {"fronts": fronts, "architectures": architectures, "training": training}
+    by_task = {"architectures": architectures, "probabilities": probabilities, "comparisons": comparisons}
+    return {"fronts": fronts, "training": training} | by_task
