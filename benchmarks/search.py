@@ -1,22 +1,21 @@
 """How many measurements a search needs: algorithms compared on an oracle, which was fitted on a measured table.
 
-    python benchmarks/search.py measure [--run DIR] [--task NAME] [--count N] [--out TABLE]
+    python benchmarks/search.py measure [--run DIR] [--task NAME] [--count N] [--table TABLE]
     python benchmarks/search.py compare [--run DIR] [--table TABLE] [--seeds N] [--out RESULTS]
 
 `measure` scores N architectures of a finished run's super-network on the search and the report split of one task: near
-the importance ladder with several spreads, random ones, and mixtures of both. `compare` fits the oracle, prints its
-cross-validated error, and lets each algorithm search on it with the population and generations of the published
-search. What an algorithm is told of an architecture is the oracle's value for the search split plus noise of the size
-of the oracle's error, the same whenever that architecture is measured; what it is judged by is the value for the report
-split: the hypervolume of the front that the search split chose, after every measurement.
+the importance ladder with several spreads, random ones, mixtures of both, and a quarter that searches proposed.
+`compare` fits the oracle, prints its cross-validated error, and lets each algorithm search on it with the population
+and generations of the published search. What an algorithm is told of an architecture is the oracle's value for the
+search split plus noise of the size of the oracle's error, the same whenever that architecture is measured; what it is
+judged by is the value for the report split: the hypervolume of the front that the search split chose, after every
+measurement.
 
 The results have the columns algorithm, seed, measurements and hypervolume (as a share of that of the front of a ladder
 and random sample of 20,000 architectures on the oracle).
 """
 
 import argparse
-import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -24,32 +23,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from scipy.stats import kendalltau
+from search_table import ROOT, SEED, Run, measure
 from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import KFold, cross_val_predict
 from sklearn.svm import SVR
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "workflow"))
+from llamanas.architecture import Architecture
+from llamanas.progress import progress
+from llamanas.randomness import generator
+from llamanas.search.collect import collect
+from llamanas.search.nsga2 import costs
+from llamanas.search.predictor import Features
+from llamanas.search.propose import propose
+from llamanas.select.front import find_front
+from llamanas.select.statistics import hypervolume
 
-from llamanas import settings  # noqa: E402
-from llamanas.architecture import Architecture, ModelShape  # noqa: E402
-from llamanas.artifacts import read_table  # noqa: E402
-from llamanas.models.families import read_config, shape_of  # noqa: E402
-from llamanas.progress import progress  # noqa: E402
-from llamanas.randomness import generator  # noqa: E402
-from llamanas.search.collect import collect  # noqa: E402
-from llamanas.search.nsga2 import costs  # noqa: E402
-from llamanas.search.predictor import Features  # noqa: E402
-from llamanas.search.propose import propose  # noqa: E402
-from llamanas.select.front import find_front  # noqa: E402
-from llamanas.select.statistics import hypervolume  # noqa: E402
-from llamanas.supernet.ladder import Ladder  # noqa: E402
-from llamanas.supernet.space import SearchSpace, minimum_depth  # noqa: E402
-
-SEED = 2405
-POPULATION, GENERATIONS = 50, 4  # 250 measurements, as published
-SPREADS = (0.0, 0.2, 0.5, 1.0, 2.0)
+GENERATIONS = 4  # after generation 0: 250 measurements, as published
 TARGETS = ("search_score", "search_accuracy", "report_score", "report_accuracy")
 REFERENCE = 20_000  # architectures whose front is the measure of all others
 ALGORITHMS: dict[str, dict] = {
@@ -70,64 +60,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--configfile", type=Path, help="settings of the run, where they differ from the default")
     parser.add_argument("--task", default="arc_easy")
     parser.add_argument("--count", type=int, default=3000, help="architectures to measure")
-    parser.add_argument("--table", type=Path, default=ROOT / "benchmarks/search_table.parquet")
+    parser.add_argument("--table", type=Path, default=ROOT / "benchmarks/search_table.parquet", help="measured table")
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--out", type=Path)
     return parser.parse_args()
-
-
-class Run:
-    """Space and importance of a finished run."""
-
-    def __init__(self, options: argparse.Namespace) -> None:
-        import yaml
-
-        given = yaml.safe_load(options.configfile.read_text()) if options.configfile else {}
-        self.config = settings.complete(given)
-        self.folder = options.run / "results/supernet"
-        self.shape: ModelShape = shape_of(read_config(self.folder / "config.json"))
-        rows = read_table(self.folder / "space.parquet", "space").to_pylist()
-        self.space = SearchSpace.from_rows(rows, minimum_depth(self.shape, self.config["space"]))
-        self.importance = read_table(self.folder / "importance.parquet", "importance").to_pylist()
-
-    def sample(self, count: int, seed: int) -> list[Architecture]:
-        """Different architectures: the full network, some near the ladder, random ones, and mixtures layer by layer."""
-        draws, ladder, space = generator(seed, "sample"), Ladder(self.space, self.importance), self.space
-        chosen = {space.full: None}
-        least, most = space.parameters(space.smallest), space.parameters(space.full)
-        while len(chosen) < count:
-            near = ladder.near(draws.uniform(least, most), SPREADS[draws.integers(len(SPREADS))], draws)
-            other = space.random(draws)
-            from_near = draws.random(len(space.choices)) < draws.random()
-            genes = np.where(from_near, space.encode(near), space.encode(other))
-            mixed = space.decode(space.repair(genes, draws))
-            chosen |= dict.fromkeys((near, other, mixed))
-        return [*chosen][:count]
-
-
-def measure(options: argparse.Namespace, run: Run) -> None:
-    """Write the table: a row per architecture with its scores and accuracies on both splits."""
-    import torch
-
-    from llamanas.search.evaluate import measure as measured
-    from llamanas.search.judge import Judge
-
-    device = "cuda:0" if torch.cuda.is_available() else "cpu"
-    questions = read_table(options.run / f"results/tasks/{options.task}/questions.parquet", "questions").to_pylist()
-    architectures = run.sample(options.count, SEED)
-    rows = [a.row(run.shape, 4) for a in architectures]
-    for split in ("search", "report"):
-        items = [row for row in questions if row["split"] == split]
-        judge = Judge(items, run.config["data"]["metric"])
-        with tempfile.TemporaryDirectory() as resume:
-            results = measured(run.folder, device, run.config["compute"], rows, items, Path(resume))
-        for row, (architecture, values) in zip(rows, results, strict=True):
-            means = judge.means(architecture, values)
-            row |= {f"{split}_score": means["search_score"], f"{split}_accuracy": means["search_accuracy"]}
-            row[f"n_{split}"] = len(items)
-    columns = ("attention", "intermediate_sizes", "parameters", *TARGETS, "n_search", "n_report")
-    table = pa.Table.from_pylist([{name: row[name] for name in columns} for row in rows])
-    pq.write_table(table, options.out or options.table, compression="zstd")
 
 
 class Oracle:
@@ -171,7 +107,7 @@ class Oracle:
 
 def searched(run: Run, oracle: Oracle, changes: dict, seed: int) -> tuple[list[dict], str]:
     """The archive of a search on the oracle, in the order of measurement, and the score that it went by."""
-    chosen = run.config["search"] | {"population": POPULATION, "predictor_evaluations": 20_000} | changes
+    chosen = run.search_settings(changes)
     archive: list[dict] = []
     for generation in range(GENERATIONS + 1):
         rows = propose(run.space, run.shape, archive, run.importance, chosen, generation, seed, 4)
@@ -235,7 +171,7 @@ def compare(options: argparse.Namespace, run: Run) -> None:
 
 def main() -> None:
     options = arguments()
-    {"measure": measure, "compare": compare}[options.action](options, Run(options))
+    {"measure": measure, "compare": compare}[options.action](options, Run(options.run, options.configfile))
 
 
 if __name__ == "__main__":
