@@ -64,7 +64,11 @@ class Run:
         return self.config["search"] | {"population": POPULATION, "predictor_evaluations": 20_000} | changes
 
     def sample(self, count: int, seed: int) -> list[Architecture]:
-        """Different architectures: the full network, some near the ladder, random ones, and mixtures layer by layer."""
+        """Different architectures: the full network, some near the ladder, random ones, and mixtures layer by layer.
+
+        At most half of the space, since random draws would not find the rest.
+        """
+        count = min(count, self.space.size // 2)
         draws, ladder, space = generator(seed, "sample"), Ladder(self.space, self.importance), self.space
         chosen = {space.full: None}
         least, most = space.parameters(space.smallest), space.parameters(space.full)
