@@ -12,6 +12,7 @@ SETTINGS = {
     "score": "search_score",
     "population": 8,
     "predictor_evaluations": 600,
+    "limits": {},
 }
 SPACE = {"intermediate_sizes": [64, 128], "drop_layers": True, "drop_attention": True, "minimum_depth": 0.5}
 

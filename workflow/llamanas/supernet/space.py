@@ -62,6 +62,17 @@ def build_space(shape: ModelShape, settings: dict) -> list[dict]:
     return rows
 
 
+def choice_table(values: Iterable[Iterable[float]]) -> "numpy.ndarray":
+    """Array [layers, most choices of a layer] of one value per layer and choice; zero where there is no such choice."""
+    import numpy
+
+    rows = [list(row) for row in values]
+    table = numpy.zeros((len(rows), max(map(len, rows))))
+    for layer, row in enumerate(rows):
+        table[layer, : len(row)] = row
+    return table
+
+
 def search_space(shape: ModelShape, settings: dict) -> "SearchSpace":
     """The space of a network under section ``space`` of the config; raises as :func:`build_space`."""
     return SearchSpace.from_rows(build_space(shape, settings), minimum_depth(shape, settings))
