@@ -3,6 +3,7 @@
     python benchmarks/search.py measure [--run DIR] [--task NAME] [--count N] [--table TABLE]
     python benchmarks/search.py compare [--run DIR] [--table TABLE] [--seeds N] [--only NAME ...] [--dynast PYTHON]
     python benchmarks/search.py rank [--table TABLE]
+    python benchmarks/search.py race [--table TABLE]
 
 `measure` scores N architectures of a finished run's super-network on the search and the report split of one task: near
 the importance ladder with several spreads, random ones, mixtures of both, and a quarter that searches proposed.
@@ -16,6 +17,7 @@ the Python of an environment with DyNAS-T (dynast_adapter.py). With racing, a ca
 the items counts as that part of a measurement.
 
 `rank` tells whether the smooth score or the accuracy of the search split ranks the report split's accuracy better.
+`race` tells what racing spares and loses on the real answers in `..._items.parquet`, in generations drawn from them.
 """
 
 import argparse
@@ -63,7 +65,7 @@ Tell = Callable[[list[Architecture]], NDArray]
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("action", choices=("measure", "compare", "rank"))
+    parser.add_argument("action", choices=("measure", "compare", "rank", "race"))
     parser.add_argument("--run", type=Path, default=Path.cwd(), help="directory of a finished run")
     parser.add_argument("--configfile", type=Path, help="settings of the run, where they differ from the default")
     parser.add_argument("--task", default="arc_easy")
@@ -198,12 +200,42 @@ def rank(options: argparse.Namespace) -> None:
     print(f"n {n} networks, {table['n_search'][0]} search and {table['n_report'][0]} report items")
 
 
+def race(options: argparse.Namespace) -> None:
+    """Print how many items racing spares, and how many members of the front it drops, for scores and for credits."""
+    table = pq.read_table(options.table)
+    names, size = table["architecture"].to_pylist(), table["parameters"].to_pylist()
+    answers = pq.read_table(options.table.with_name(f"{options.table.stem}_items.parquet"))
+    for column in ("score", "credit"):
+        values = np.array(answers[column].to_pylist(), dtype=float)
+        rows = [
+            {"architecture": name, "origin": "", "parameters": parameters, "score": float(mean), "number": number}
+            for number, (name, parameters, mean) in enumerate(zip(names, size, values.mean(axis=1), strict=True))
+        ]
+        draws, kept, members, lost = generator(SEED, "race", column), [], 0, 0
+        for _ in range(200):
+            items = draws.permutation(values.shape[1])[: round(HEAT * values.shape[1])]
+            chosen = [rows[index] for index in draws.choice(len(rows), POPULATION, replace=False)]
+            heats = {row["architecture"]: values[row["number"], items] for row in chosen}
+            left = survivors(chosen, [], heats, "parameters", CONFIDENCE)
+            stays = {row["architecture"] for row in left}
+            front = find_front(chosen, "score", "parameters")
+            kept.append(len(left) / len(chosen))
+            members, lost = members + len(front), lost + sum(row["architecture"] not in stays for row in front)
+        spent = HEAT + (1 - HEAT) * np.array(kept)
+        low, median, high = np.quantile(spent, [0.25, 0.5, 0.75])
+        print(
+            f"racing by {column} on {HEAT:.0%} of {values.shape[1]} items: {median:.0%} of the answers are needed "
+            f"(quartiles {low:.0%} to {high:.0%}, 200 generations of {POPULATION}), {lost} of {members} members of "
+            "the fronts on all items are dropped"
+        )
+
+
 def main() -> None:
     options = arguments()
     if options.action == "measure":
         measure(options, Run(options.run, options.configfile))
     else:
-        {"compare": compare, "rank": rank}[options.action](options)
+        {"compare": compare, "rank": rank, "race": race}[options.action](options)
 
 
 if __name__ == "__main__":

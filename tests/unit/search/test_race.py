@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from llamanas.search.race import survivors
+from llamanas.search.race import dropped_rows, race, split_items, survivors
 
 
 def rows(*costs: int) -> list[dict]:
@@ -60,3 +60,40 @@ def test_the_order_of_candidates_changes_nothing():
     kept = survivors(candidates, [], heats, "parameters", 0.8)
     assert 0 < len(kept) < 5
     assert names(survivors(candidates[::-1], [], heats, "parameters", 0.8)) == names(kept)
+
+
+def answers_of(name: str, scores: list[float]) -> list[dict]:
+    return [
+        {"architecture": name, "item": str(item), "score": score, "credit": float(score > 0), "weight": 1.0}
+        for item, score in enumerate(scores)
+    ]
+
+
+def test_the_heat_is_a_fixed_part_of_the_items():
+    questions = [{"item": f"t/{number}"} for number in range(100)]
+    heat, rest = split_items(questions, 0.25)
+    assert len(heat) == 25 and sorted([*heat, *rest], key=questions.index) == questions
+    again, _ = split_items(questions[::-1], 0.25)
+    assert {row["item"] for row in again} == {row["item"] for row in heat}
+
+
+def test_heats_of_all_candidates_are_kept_in_the_order_of_candidates():
+    search = {"score": "search_score", "objective": "parameters", "racing_confidence": 0.95}
+    scores = {name: values.tolist() for name, values in heats_of([1, 0, 0.5], 100, 5).items()}
+    archive = [rows(1)[0] | {"search_score": 1.0}]
+    heats = [row for name in ("n2", "n0", "n1") for row in answers_of(name, scores[name])]
+    kept, ordered = race(rows(1, 2, 3)[1:], archive, heats, search)
+    assert kept == [] and len(ordered) == 300
+    assert list(dict.fromkeys(row["architecture"] for row in ordered)) == ["n0", "n1", "n2"]
+
+
+def test_a_dropped_candidate_is_estimated_by_its_difference_from_the_full_network():
+    """The heat's items are easier than all by 0.5: what counts is that it is 0.25 below the full network there."""
+    candidates = [{"architecture": "f", "origin": "full"}, {"architecture": "a", "origin": "linas"}]
+    scores = [{"architecture": "f", "search_score": 1.5, "search_accuracy": 0.7, "n_search": 40}]
+    heats = [*answers_of("f", [2.0, 2.0, 2.0, 2.0]), *answers_of("a", [2.5, 2.5, 2.5, -0.5])]
+    for archive in ([], [candidates[0] | scores[0]]):
+        now, known = (candidates, scores) if not archive else (candidates[1:], [])
+        (row,) = dropped_rows(now, archive, known, heats)
+        assert row == {"architecture": "a", "search_score": 1.25, "search_accuracy": 0.7 - 0.25, "n_search": 4}
+    assert dropped_rows(candidates[:1], [], scores, heats) == []
