@@ -16,6 +16,7 @@ from llamanas.select.front import find_front
 from llamanas.select.statistics import hypervolume
 
 TARGETS = {"search_score": "report_score", "search_accuracy": "report_accuracy"}
+BINS = 20  # parts of the table, by score, in which the deviation of the score's items is averaged
 REFERENCE = 20_000  # architectures whose front is the measure of all others
 
 
@@ -23,14 +24,18 @@ class Oracle:
     """Fitted on what was measured on the report split, which has most items: the value that a search cannot see.
 
     What a search is told is that value with the noise of a sample of the search split's n items: binomial for the
-    accuracy, and for the score items normal with their measured standard deviation. An architecture has the same noise
+    accuracy, and normal for the score, whose items vary as much as those of measured architectures with such a score
+    (the worse, the more). An architecture has the same noise
     whenever it is measured in a search, and other noise in a search of another seed. Since real architectures answer
     the same items, the real noise between two of them is smaller.
     """
 
     def __init__(self, run: Run, rows: list[dict]) -> None:
         self.run, self.n = run, rows[0]["n_search"]
-        self.deviation = float(np.mean([row["search_score_error"] for row in rows])) * self.n**0.5
+        scores, errors = (np.array([row[name] for row in rows]) for name in ("search_score", "search_score_error"))
+        parts = np.array_split(scores.argsort(), BINS)
+        self.levels = np.array([scores[part].mean() for part in parts])
+        self.deviations = np.array([errors[part].mean() for part in parts]) * self.n**0.5
         self.features = Features(run.space, run.importance, costs(run.space, "parameters"))
         architectures = [Architecture.from_row(row) for row in rows]
         self.center, self.scale = 0.0, 1.0
@@ -40,6 +45,8 @@ class Oracle:
         self.models, self.errors = {}, {}
         for told, target in TARGETS.items():
             y = np.array([row[target] for row in rows])
+            if told == "search_score":
+                y = -np.log1p(-y)  # or a few collapsed networks would decide
             self.models[told] = self._fit(target, x, y, np.array([row["n_report"] for row in rows]))
 
     def _fit(self, target: str, x: NDArray, y: NDArray, n: NDArray) -> Ridge | SVR:
@@ -51,10 +58,11 @@ class Oracle:
         errors = [float(np.sqrt(np.square(predicted - y).mean())) for predicted in held_out]
         best = int(np.argmin(errors))
         self.errors[target] = errors[best]
+        scale = " as -log(1 - score)" if y.min() < 0 else ""
         noise = f", of which the items' binomial noise {np.sqrt((y * (1 - y) / n).mean()):.4f}" if y.min() >= 0 else ""
         print(
-            f"oracle of {target}: {kinds[best]}, root mean square error {errors[best]:.4f}{noise}, standard deviation "
-            f"{y.std():.4f}, Kendall's tau {kendalltau(held_out[best], y).statistic:.3f}, n {len(y)}, 5 folds"
+            f"oracle of {target}{scale}: {kinds[best]}, root mean square error {errors[best]:.4f}{noise}, standard "
+            f"deviation {y.std():.4f}, Kendall's tau {kendalltau(held_out[best], y).statistic:.3f}, n {len(y)}, 5 folds"
         )
         return kinds[best].fit(x, y)
 
@@ -65,15 +73,18 @@ class Oracle:
     def values(self, architectures: list[Architecture], told: str) -> NDArray:
         """True values [n] behind a column that a search is told."""
         predicted: NDArray = self.models[told].predict(self._inputs(architectures))
-        return predicted.clip(0, 1) if told == "search_accuracy" else predicted
+        return predicted.clip(0, 1) if told == "search_accuracy" else -np.expm1(-predicted)
 
     def items(self, architectures: list[Architecture], told: str, seed: int) -> NDArray:
         """What each item of the search split says of each architecture [n, items]; means are what a search is told."""
         rows = []
         for architecture, value in zip(architectures, self.values(architectures, told), strict=True):
             draws = generator(SEED, seed, told, architecture.id)
-            credits = told == "search_accuracy"
-            rows.append(draws.random(self.n) < value if credits else draws.normal(value, self.deviation, self.n))
+            if told == "search_accuracy":
+                rows.append(draws.random(self.n) < value)
+            else:
+                deviation = np.interp(value, self.levels, self.deviations)
+                rows.append(draws.normal(value, deviation, self.n))
         return np.array(rows, dtype=float).reshape(len(architectures), self.n)
 
 

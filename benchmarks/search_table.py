@@ -22,7 +22,7 @@ from llamanas.models.families import read_config, shape_of  # noqa: E402
 from llamanas.randomness import generator, seed_for  # noqa: E402
 from llamanas.search.propose import propose  # noqa: E402
 from llamanas.supernet.ladder import Ladder  # noqa: E402
-from llamanas.supernet.space import SearchSpace, minimum_depth  # noqa: E402
+from llamanas.supernet.space import space_of  # noqa: E402
 
 SEED = 2405
 POPULATION = 50  # as published
@@ -56,7 +56,7 @@ class Run:
         self.folder, self.supernet = folder, folder / "results/supernet"
         self.shape: ModelShape = shape_of(read_config(self.supernet / "config.json"))
         rows = read_table(self.supernet / "space.parquet", "space").to_pylist()
-        self.space = SearchSpace.from_rows(rows, minimum_depth(self.shape, self.config["space"]))
+        self.space = space_of(rows, self.shape, self.config["space"])
         self.importance = read_table(self.supernet / "importance.parquet", "importance").to_pylist()
 
     def search_settings(self, changes: dict) -> dict:

@@ -14,7 +14,13 @@ SETTINGS = {
     "predictor_evaluations": 600,
     "limits": {},
 }
-SPACE = {"intermediate_sizes": [64, 128], "drop_layers": True, "drop_attention": True, "minimum_depth": 0.5}
+SPACE = {
+    "intermediate_sizes": [64, 128],
+    "drop_layers": True,
+    "drop_attention": True,
+    "minimum_depth": 0.5,
+    "depths": None,
+}
 
 
 def shape_of(layers: int) -> ModelShape:

@@ -47,6 +47,15 @@ def test_limits_hold_for_exactly_what_keeps_them(limits):
         } == expected
 
 
+def test_limits_count_a_space_of_depths():
+    problem = Problem(4, 0, depths=[2])
+    full = problem.shape.full.row(problem.shape, 2)["parameters"]
+    tested = Limits(problem.space, problem.shape, {"parameters": [0.5 * full, 0.9 * full]}, 2)
+    listed = list(tested.architectures())
+    assert 0 < len(set(listed)) == len(listed) == tested.count() < problem.space.size
+    assert {architecture.depth for architecture in listed} == {2, 4}
+
+
 def test_random_draws_are_spread_over_the_bounds():
     tested = Limits(SPACE, SHAPE, share("parameters", 0.6, 0.8), 2)
     draws = np.random.default_rng(0)

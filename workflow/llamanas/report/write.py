@@ -13,7 +13,7 @@ from llamanas.report.page import write_page
 from llamanas.report.progress import draw_progress
 from llamanas.report.results import Results
 from llamanas.report.summary import summarize
-from llamanas.supernet.space import SearchSpace, minimum_depth
+from llamanas.supernet.space import space_of
 
 
 def write_report(run: Job) -> None:
@@ -64,7 +64,7 @@ def read_results(run: Job) -> Results:
         packages=package_versions(
             [*run.input["accuracy"], *run.input["speed"], *run.input["losses"], *run.input["archive"]]
         ),
-        space_size=SearchSpace.from_rows(run.rows("space"), minimum_depth(shape, settings["space"])).size,
+        space_size=space_of(run.rows("space"), shape, settings["space"]).size,
     )
 
 

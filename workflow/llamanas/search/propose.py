@@ -43,7 +43,8 @@ def propose(
     seed = seed_for(seed, "propose", generation)
     algorithm = settings["algorithm"]
     if generation == 0:
-        print(f"{limits.count():,} of {space.size:,} architectures keep search.limits")
+        kept = f", of which {limits.count():,} keep search.limits" if limits.active else ""
+        print(f"the space holds {space.size:,} sub-networks{kept}")
         proposals = _first(space, importance, settings, limits)
     else:
         proposals = [(algorithm, a) for a in _next(space, archive, importance, settings, seed, limits)]

@@ -80,17 +80,20 @@ class Limits:
                 added = tuple(done + part for done, part in zip(sums, self._sums([choice]), strict=True))
                 yield from below((*genes, gene), added, depth + choice.kept)
 
-        return map(self.space.decode, below((), (0,) * len(COLUMNS), 0))
+        return filter(self.space.contains, map(self.space.decode, below((), (0,) * len(COLUMNS), 0)))
 
     def count(self) -> int:
         """Exact number of architectures that keep the bounds, counted layer by layer by depth and sums."""
         if not self.active:
             return self.space.size
+        return sum(map(self._count, self.space.products))
+
+    def _count(self, product: list[list[int]]) -> int:
         states = Counter({(0, *(0 for _ in COLUMNS)): 1})
-        for choices in self.space.choices:
+        for choices, genes in zip(self.space.choices, product, strict=True):
             following: Counter[tuple[int, ...]] = Counter()
             for (depth, *sums), ways in states.items():
-                for choice in choices:
+                for choice in (choices[gene] for gene in genes):
                     added = (done + part for done, part in zip(sums, self._sums([choice]), strict=True))
                     following[min(depth + choice.kept, self.space.minimum_depth), *added] += ways
             states = following
