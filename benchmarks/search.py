@@ -1,22 +1,30 @@
 """How many measurements a search needs: algorithms compared on an oracle, which was fitted on a measured table.
 
-    python benchmarks/search.py measure [--run DIR] [--task NAME] [--count N] [--out TABLE]
-    python benchmarks/search.py compare [--run DIR] [--table TABLE] [--seeds N] [--out RESULTS]
+    python benchmarks/search.py measure [--run DIR] [--task NAME] [--count N] [--table TABLE]
+    python benchmarks/search.py compare [--run DIR] [--table TABLE] [--seeds N] [--only NAME ...] [--dynast PYTHON]
+    python benchmarks/search.py rank [--table TABLE]
+    python benchmarks/search.py race [--table TABLE]
 
 `measure` scores N architectures of a finished run's super-network on the search and the report split of one task: near
-the importance ladder with several spreads, random ones, and mixtures of both. `compare` fits the oracle, prints its
-cross-validated error, and lets each algorithm search on it with the population and generations of the published
-search. What an algorithm is told of an architecture is the oracle's value for the search split plus noise of the size
-of the oracle's error, the same whenever that architecture is measured; what it is judged by is the value for the report
-split: the hypervolume of the front that the search split chose, after every measurement.
+the importance ladder with several spreads, random ones, mixtures of both, and a quarter that searches proposed.
 
-The results have the columns algorithm, seed, measurements and hypervolume (as a share of that of the front of a ladder
-and random sample of 20,000 architectures on the oracle).
+`compare` fits the oracle (search_oracle.py), prints its cross-validated error, and lets each algorithm search on it
+with the population and measurements of the published search. An algorithm is told values with the noise of the search
+split's items; it is judged by the noise-free accuracy: the hypervolume of the front that it chose by what it was told,
+after every measurement, as a share of that of the front of 20,000 ladder and random architectures. The results have the
+columns algorithm, seed, measurements and hypervolume; with `--only`, rows of other algorithms are kept. `--dynast` is
+the Python of an environment with DyNAS-T (dynast_adapter.py). With racing, a candidate that was dropped after a part of
+the items counts as that part of a measurement.
+
+`rank` tells whether the smooth score or the accuracy of the search split ranks the report split's accuracy better.
+`race` tells what racing spares and loses on the real answers in `..._items.parquet`, in generations drawn from them.
 """
 
 import argparse
-import sys
-import tempfile
+import json
+import os
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -24,218 +32,210 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from scipy.stats import kendalltau
-from sklearn.ensemble import ExtraTreesRegressor
-from sklearn.linear_model import Ridge
-from sklearn.model_selection import KFold, cross_val_predict
-from sklearn.svm import SVR
+from search_oracle import Oracle, Yardstick
+from search_table import POPULATION, ROOT, SEED, Run, measure
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "workflow"))
+from llamanas.architecture import Architecture
+from llamanas.progress import progress
+from llamanas.randomness import generator
+from llamanas.report.search import draw_comparison
+from llamanas.search.propose import propose
+from llamanas.search.race import survivors
+from llamanas.select.front import find_front
 
-from llamanas import settings  # noqa: E402
-from llamanas.architecture import Architecture, ModelShape  # noqa: E402
-from llamanas.artifacts import read_table  # noqa: E402
-from llamanas.models.families import read_config, shape_of  # noqa: E402
-from llamanas.progress import progress  # noqa: E402
-from llamanas.randomness import generator  # noqa: E402
-from llamanas.search.collect import collect  # noqa: E402
-from llamanas.search.nsga2 import costs  # noqa: E402
-from llamanas.search.predictor import Features  # noqa: E402
-from llamanas.search.propose import propose  # noqa: E402
-from llamanas.select.front import find_front  # noqa: E402
-from llamanas.select.statistics import hypervolume  # noqa: E402
-from llamanas.supernet.ladder import Ladder  # noqa: E402
-from llamanas.supernet.space import SearchSpace, minimum_depth  # noqa: E402
-
-SEED = 2405
-POPULATION, GENERATIONS = 50, 4  # 250 measurements, as published
-SPREADS = (0.0, 0.2, 0.5, 1.0, 2.0)
-TARGETS = ("search_score", "search_accuracy", "report_score", "report_accuracy")
-REFERENCE = 20_000  # architectures whose front is the measure of all others
+MEASUREMENTS = 250  # as published
+MARKS = (50, 100, 150, 200, 250)
+HEAT, CONFIDENCE = 0.25, 0.95  # racing: share of the items that all candidates answer, and its confidence
+BARE = {"use_importance": False}
 ALGORITHMS: dict[str, dict] = {
-    "random": {"algorithm": "random", "use_importance": False},
-    "nsga2": {"algorithm": "nsga2", "use_importance": False},
-    "linas, no importance": {"algorithm": "linas", "use_importance": False},
+    "random": {"algorithm": "random"} | BARE,
+    "nsga2": {"algorithm": "nsga2"} | BARE,
+    "dynast": {"score": "search_accuracy"},
+    "dynast on the score": {"score": "search_score"},
+    "linas on accuracy, no ladder": {"algorithm": "linas", "score": "search_accuracy"} | BARE,
+    "linas, no ladder": {"algorithm": "linas"} | BARE,
+    "linas on accuracy": {"algorithm": "linas", "score": "search_accuracy"},
     "ladder": {"algorithm": "ladder"},
     "nsga2 from the ladder": {"algorithm": "nsga2"},
     "linas": {"algorithm": "linas"},
-    "linas on accuracy": {"algorithm": "linas", "score": "search_accuracy"},
+    "linas, racing": {"algorithm": "linas", "racing": True},
 }
+Tell = Callable[[list[Architecture]], NDArray]
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("action", choices=("measure", "compare"))
+    parser.add_argument("action", choices=("measure", "compare", "rank", "race"))
     parser.add_argument("--run", type=Path, default=Path.cwd(), help="directory of a finished run")
     parser.add_argument("--configfile", type=Path, help="settings of the run, where they differ from the default")
     parser.add_argument("--task", default="arc_easy")
     parser.add_argument("--count", type=int, default=3000, help="architectures to measure")
-    parser.add_argument("--table", type=Path, default=ROOT / "benchmarks/search_table.parquet")
+    parser.add_argument("--table", type=Path, default=ROOT / "benchmarks/search_table.parquet", help="measured table")
     parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--only", nargs="+", choices=ALGORITHMS, default=[*ALGORITHMS], metavar="NAME")
+    parser.add_argument("--dynast", type=Path, help="Python of an environment with DyNAS-T; without it, it is left out")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/search_results.parquet")
+    parser.add_argument("--figure", type=Path, default=ROOT / "docs/results/search.svg")
     return parser.parse_args()
 
 
-class Run:
-    """Space and importance of a finished run."""
-
-    def __init__(self, options: argparse.Namespace) -> None:
-        import yaml
-
-        given = yaml.safe_load(options.configfile.read_text()) if options.configfile else {}
-        self.config = settings.complete(given)
-        self.folder = options.run / "results/supernet"
-        self.shape: ModelShape = shape_of(read_config(self.folder / "config.json"))
-        rows = read_table(self.folder / "space.parquet", "space").to_pylist()
-        self.space = SearchSpace.from_rows(rows, minimum_depth(self.shape, self.config["space"]))
-        self.importance = read_table(self.folder / "importance.parquet", "importance").to_pylist()
-
-    def sample(self, count: int, seed: int) -> list[Architecture]:
-        """Different architectures: the full network, some near the ladder, random ones, and mixtures layer by layer."""
-        draws, ladder, space = generator(seed, "sample"), Ladder(self.space, self.importance), self.space
-        chosen = {space.full: None}
-        least, most = space.parameters(space.smallest), space.parameters(space.full)
-        while len(chosen) < count:
-            near = ladder.near(draws.uniform(least, most), SPREADS[draws.integers(len(SPREADS))], draws)
-            other = space.random(draws)
-            from_near = draws.random(len(space.choices)) < draws.random()
-            genes = np.where(from_near, space.encode(near), space.encode(other))
-            mixed = space.decode(space.repair(genes, draws))
-            chosen |= dict.fromkeys((near, other, mixed))
-        return [*chosen][:count]
-
-
-def measure(options: argparse.Namespace, run: Run) -> None:
-    """Write the table: a row per architecture with its scores and accuracies on both splits."""
-    import torch
-
-    from llamanas.search.evaluate import measure as measured
-    from llamanas.search.judge import Judge
-
-    device = "cuda:0" if torch.cuda.is_available() else "cpu"
-    questions = read_table(options.run / f"results/tasks/{options.task}/questions.parquet", "questions").to_pylist()
-    architectures = run.sample(options.count, SEED)
-    rows = [a.row(run.shape, 4) for a in architectures]
-    for split in ("search", "report"):
-        items = [row for row in questions if row["split"] == split]
-        judge = Judge(items, run.config["data"]["metric"])
-        with tempfile.TemporaryDirectory() as resume:
-            results = measured(run.folder, device, run.config["compute"], rows, items, Path(resume))
-        for row, (architecture, values) in zip(rows, results, strict=True):
-            means = judge.means(architecture, values)
-            row |= {f"{split}_score": means["search_score"], f"{split}_accuracy": means["search_accuracy"]}
-            row[f"n_{split}"] = len(items)
-    columns = ("attention", "intermediate_sizes", "parameters", *TARGETS, "n_search", "n_report")
-    table = pa.Table.from_pylist([{name: row[name] for name in columns} for row in rows])
-    pq.write_table(table, options.out or options.table, compression="zstd")
-
-
-class Oracle:
-    """Values of any architecture, by regression on the table; the same architecture always has the same noise."""
-
-    def __init__(self, run: Run, rows: list[dict]) -> None:
-        self.run = run
-        self.features = Features(run.space, run.importance, costs(run.space, "parameters"))
-        x = self._inputs([Architecture.from_row(row) for row in rows])
-        folds = KFold(5, shuffle=True, random_state=0)
-        self.models, self.errors = {}, {}
-        for target in TARGETS:
-            y = np.array([row[target] for row in rows])
-            kinds = (Ridge(1.0), SVR(C=10 * y.std(), epsilon=0.02 * y.std()), ExtraTreesRegressor(300, random_state=0))
-            held_out = [cross_val_predict(kind, x, y, cv=folds) for kind in kinds]
-            errors = [float(np.sqrt(np.square(predicted - y).mean())) for predicted in held_out]
-            best = int(np.argmin(errors))
-            self.models[target], self.errors[target] = kinds[best].fit(x, y), errors[best]
-            tau = kendalltau(held_out[best], y).statistic
-            print(
-                f"oracle of {target}: {type(kinds[best]).__name__}, root mean square error {errors[best]:.4f} of a "
-                f"standard deviation of {y.std():.4f}, Kendall's tau {tau:.3f}, n {len(y)}, 5 folds"
-            )
-
-    def _inputs(self, architectures: list[Architecture]) -> NDArray:
-        x = self.features(np.array([self.run.space.encode(a) for a in architectures]))
-        if not hasattr(self, "scale"):
-            self.center, self.scale = x.mean(0), x.std(0) + 1e-9
-        return (x - self.center) / self.scale
-
-    def values(self, architectures: list[Architecture], target: str) -> NDArray:
-        """Expected values of a column of the table."""
-        predicted: NDArray = self.models[target].predict(self._inputs(architectures))
-        return predicted
-
-    def measured(self, architectures: list[Architecture], target: str) -> NDArray:
-        """Values with the noise of a measurement."""
-        noise = [generator(SEED, target, a.id).standard_normal() for a in architectures]
-        return self.values(architectures, target) + self.errors[target] * np.array(noise)
-
-
-def searched(run: Run, oracle: Oracle, changes: dict, seed: int) -> tuple[list[dict], str]:
-    """The archive of a search on the oracle, in the order of measurement, and the score that it went by."""
-    chosen = run.config["search"] | {"population": POPULATION, "predictor_evaluations": 20_000} | changes
+def searched(run: Run, tell: Tell, changes: dict, seed: int) -> list[dict]:
+    """The archive of one of our searches, in the order of measurement; ``spent`` counts measurements so far."""
+    search = run.search_settings(changes)
     archive: list[dict] = []
-    for generation in range(GENERATIONS + 1):
-        rows = propose(run.space, run.shape, archive, run.importance, chosen, generation, seed, 4)
-        if not rows:
+    heats: dict[str, NDArray] = {}
+    spent = 0.0
+    for generation in range(MEASUREMENTS):  # with racing more than the published number, until all is spent
+        rows = propose(run.space, run.shape, archive, run.importance, search, generation, seed, 4)
+        if not rows or spent >= MEASUREMENTS:
             break
-        architectures = [Architecture.from_row(row) for row in rows]
-        told = [oracle.measured(architectures, target) for target in ("search_score", "search_accuracy")]
-        scores = [
-            {"architecture": a.id, "search_score": float(s), "search_accuracy": float(c), "n_search": 1}
-            for a, s, c in zip(architectures, *told, strict=True)
-        ]
-        archive = collect(archive, rows, scores)
-    return archive, chosen["score"]
+        items = tell([Architecture.from_row(row) for row in rows])
+        answers = {row["architecture"]: scores for row, scores in zip(rows, items, strict=True)}
+        left, heat = rows, 0.0
+        if search.get("racing"):
+            heat = HEAT
+            few = round(HEAT * items.shape[1])
+            heats |= {name: scores[:few] for name, scores in answers.items()}
+            front = find_front([row for row in archive if row["whole"]], search["score"], "parameters")
+            left = survivors(rows, front, heats, "parameters", CONFIDENCE)
+            spent += HEAT * len(rows)
+        stays = {row["architecture"] for row in left}
+        for row in rows:
+            name = row["architecture"]
+            whole = name in stays
+            spent += (1 - heat) * whole
+            told = answers[name].mean()
+            if not whole:  # by its difference from the full network, the first, whose mean of all items is known
+                told = archive[0][search["score"]] + (heats[name] - heats[archive[0]["architecture"]]).mean()
+            archive.append(row | {search["score"]: float(told), "whole": whole, "spent": spent})
+    return archive
 
 
-class Yardstick:
-    """True hypervolumes, as shares of that of a large sample's front, for each number of measurements."""
-
-    def __init__(self, run: Run, oracle: Oracle) -> None:
-        self.run, self.oracle = run, oracle
-        sample = run.sample(REFERENCE, SEED + 1)
-        self.full = run.shape.full.parameters(run.shape)
-        values = oracle.values(sample, "report_score")
-        self.floor = float(np.quantile(values, 0.05))
-        self.whole = self._volume([a.parameters(run.shape) for a in sample], values.tolist())
-
-    def _volume(self, parameters: list[int], values: list[float]) -> float:
-        return hypervolume([size / self.full for size in parameters], values, (1.0, self.floor))
-
-    def curve(self, archive: list[dict], score: str) -> list[float]:
-        """Share after each measurement, of the front that the search split chose."""
-        values = self.oracle.values([Architecture.from_row(row) for row in archive], "report_score")
-        true = {row["architecture"]: value for row, value in zip(archive, values.tolist(), strict=True)}
-        shares = []
-        for count in range(1, len(archive) + 1):
-            front = find_front(archive[:count], score, "parameters")
-            volume = self._volume([row["parameters"] for row in front], [true[row["architecture"]] for row in front])
-            shares.append(volume / self.whole)
-        return shares
+def dynast(run: Run, tell: Tell, changes: dict, seed: int, python: Path) -> list[dict]:
+    """The archive of DyNAS-T's LINAS, networks that it measured again included."""
+    request = {"choices": [len(choices) for choices in run.space.choices], "population": POPULATION}
+    request |= {"measurements": MEASUREMENTS, "seed": seed}
+    environment = os.environ | {"PYTHONHASHSEED": "0", "LOKY_MAX_CPU_COUNT": "1"}
+    command = [str(python), str(Path(__file__).with_name("dynast_adapter.py"))]
+    archive: list[dict] = []
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
+    ) as process:
+        assert process.stdin and process.stdout
+        print(json.dumps(request), file=process.stdin, flush=True)
+        for line in process.stdout:
+            genes = json.loads(line)
+            architecture = run.space.decode(run.space.repair(genes, generator(SEED, "repair", *genes)))
+            row = architecture.row(run.shape, 4) | {changes["score"]: float(tell([architecture]).mean())}
+            archive.append(row | {"whole": True, "spent": len(archive) + 1})
+            print(json.dumps([row[changes["score"]], row["parameters"]]), file=process.stdin, flush=True)
+    if process.returncode or len(archive) != MEASUREMENTS:
+        raise SystemExit(f"DyNAS-T ended with status {process.returncode} after {len(archive)} measurements")
+    return archive
 
 
-def compare(options: argparse.Namespace, run: Run) -> None:
-    """Write the results and print medians with quartiles."""
+def results(run: Run, options: argparse.Namespace, name: str, oracle: Oracle, yardstick: Yardstick) -> Iterator[dict]:
+    """Rows of an algorithm's searches with all seeds."""
+    changes = ALGORITHMS[name]
+    score = run.search_settings(changes)["score"]
+    for seed in progress(range(options.seeds), name, options.seeds, "seed"):
+
+        def tell(architectures: list[Architecture], seed: int = seed) -> NDArray:
+            return oracle.items(architectures, score, seed)
+
+        if name.startswith("dynast"):
+            archive = dynast(run, tell, changes, seed, options.dynast)
+        else:
+            archive = searched(run, tell, changes, seed)
+        known = yardstick.mark([row for row in archive if row["whole"]])
+        last = min(MEASUREMENTS, int(archive[-1]["spent"] + 1e-9))
+        for count in range(1, last + 1):
+            front = [row for row in known if row["spent"] <= count + 1e-9]
+            share = yardstick.share(front, score) if front else 0.0
+            yield {"algorithm": name, "seed": seed, "measurements": count, "hypervolume": share}
+
+
+def compare(options: argparse.Namespace) -> None:
+    """Write the results and the figure, and print medians with quartiles."""
+    run = Run(options.run, options.configfile)
     oracle = Oracle(run, pq.read_table(options.table).to_pylist())
     yardstick = Yardstick(run, oracle)
-    rows: list[dict] = []
-    for name, changes in ALGORITHMS.items():
-        for seed in progress(range(options.seeds), name, options.seeds, "seed"):
-            curve = yardstick.curve(*searched(run, oracle, changes, seed))
-            rows += [
-                {"algorithm": name, "seed": seed, "measurements": count, "hypervolume": share}
-                for count, share in enumerate(curve, 1)
-            ]
-        for count in (50, 100, 150, 200, 250):
-            reached = [row["hypervolume"] for row in rows if row["algorithm"] == name and row["measurements"] == count]
-            if reached:
-                low, median, high = np.quantile(reached, [0.25, 0.5, 0.75])
-                print(f"{name}, {count} measurements: {median:.4f} ({low:.4f} to {high:.4f}), {len(reached)} seeds")
-    pq.write_table(pa.Table.from_pylist(rows), options.out or ROOT / "benchmarks/search_results.parquet")
+    chosen = [name for name in options.only if options.dynast or not name.startswith("dynast")]
+    old = pq.read_table(options.out).to_pylist() if options.out.exists() else []
+    rows = [row for row in old if row["algorithm"] not in chosen]
+    for name in chosen:
+        rows += results(run, options, name, oracle, yardstick)
+        order = [*ALGORITHMS]
+        rows.sort(key=lambda row: (order.index(row["algorithm"]), row["seed"], row["measurements"]))
+        pq.write_table(pa.Table.from_pylist(rows), options.out, compression="zstd")
+        for count in MARKS:
+            at = [row["hypervolume"] for row in rows if row["algorithm"] == name and row["measurements"] == count]
+            if at:
+                low, median, high = np.quantile(at, [0.25, 0.5, 0.75])
+                print(f"{name}, {count} measurements: {median:.4f} ({low:.4f} to {high:.4f}), {len(at)} seeds")
+    options.figure.write_text(draw_comparison(rows))
+
+
+def rank(options: argparse.Namespace) -> None:
+    """Print Kendall's tau of each column of the search split with the report split's accuracy, with intervals."""
+    table = pq.read_table(options.table)
+    truth, size = (table[name].to_numpy() for name in ("report_accuracy", "parameters"))
+    told = {name: table[name].to_numpy() for name in ("search_score", "search_accuracy")}
+    bins = np.argsort(np.argsort(size)) * 20 // len(size)  # networks of like size, between which a front decides
+
+    def taus(chosen: NDArray) -> list[float]:
+        parts = [chosen[bins[chosen] == part] for part in range(20)]
+        everything = [kendalltau(values[chosen], truth[chosen]).statistic for values in told.values()]
+        alike = [np.mean([kendalltau(values[p], truth[p]).statistic for p in parts]) for values in told.values()]
+        return [*everything, everything[0] - everything[1], *alike, alike[0] - alike[1]]
+
+    draws = generator(SEED, "rank")
+    n = len(truth)
+    drawn = np.array([taus(np.unique(draws.integers(n, size=n))) for _ in progress(range(500), "resample", 500)])
+    names = ("score", "accuracy", "difference")
+    labels = [f"{name}, {among}" for among in ("all networks", "networks of like size") for name in names]
+    for label, value, column in zip(labels, taus(np.arange(n)), drawn.T, strict=True):
+        low, high = np.quantile(column, [0.025, 0.975])
+        print(f"Kendall's tau of the search split's {label}: {value:.3f} (95 % interval {low:.3f} to {high:.3f})")
+    print(f"n {n} networks, {table['n_search'][0]} search and {table['n_report'][0]} report items")
+
+
+def race(options: argparse.Namespace) -> None:
+    """Print how many items racing spares, and how many members of the front it drops, for scores and for credits."""
+    table = pq.read_table(options.table)
+    names, size = table["architecture"].to_pylist(), table["parameters"].to_pylist()
+    answers = pq.read_table(options.table.with_name(f"{options.table.stem}_items.parquet"))
+    for column in ("score", "credit"):
+        values = np.array(answers[column].to_pylist(), dtype=float)
+        rows = [
+            {"architecture": name, "origin": "", "parameters": parameters, "score": float(mean), "number": number}
+            for number, (name, parameters, mean) in enumerate(zip(names, size, values.mean(axis=1), strict=True))
+        ]
+        draws, kept, members, lost = generator(SEED, "race", column), [], 0, 0
+        for _ in range(200):
+            items = draws.permutation(values.shape[1])[: round(HEAT * values.shape[1])]
+            chosen = [rows[index] for index in draws.choice(len(rows), POPULATION, replace=False)]
+            heats = {row["architecture"]: values[row["number"], items] for row in chosen}
+            left = survivors(chosen, [], heats, "parameters", CONFIDENCE)
+            stays = {row["architecture"] for row in left}
+            front = find_front(chosen, "score", "parameters")
+            kept.append(len(left) / len(chosen))
+            members, lost = members + len(front), lost + sum(row["architecture"] not in stays for row in front)
+        spent = HEAT + (1 - HEAT) * np.array(kept)
+        low, median, high = np.quantile(spent, [0.25, 0.5, 0.75])
+        print(
+            f"racing by {column} on {HEAT:.0%} of {values.shape[1]} items: {median:.0%} of the answers are needed "
+            f"(quartiles {low:.0%} to {high:.0%}, 200 generations of {POPULATION}), {lost} of {members} members of "
+            "the fronts on all items are dropped"
+        )
 
 
 def main() -> None:
     options = arguments()
-    {"measure": measure, "compare": compare}[options.action](options, Run(options))
+    if options.action == "measure":
+        measure(options, Run(options.run, options.configfile))
+    else:
+        {"compare": compare, "rank": rank, "race": race}[options.action](options)
 
 
 if __name__ == "__main__":

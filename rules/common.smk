@@ -49,18 +49,16 @@ def network_task(task, pick):
     return "any" if pick == "full" else task
 
 
+def earlier(name, wildcards):
+    """A table of the generation before, as a list; none for generation 0."""
+    generation = int(wildcards.generation)
+    folder = RESULTS / "search" / wildcards.task / f"generation-{generation - 1}"
+    return [folder / f"{name}.parquet"] if generation > 0 else []
+
+
 def earlier_archive(wildcards):
     """Archive of the generation before, or nothing for generation 0."""
-    generation = int(wildcards.generation)
-    if generation == 0:
-        return []
-    return (
-        RESULTS
-        / "search"
-        / wildcards.task
-        / f"generation-{generation - 1}"
-        / "archive.parquet"
-    )
+    return earlier("archive", wildcards)
 
 
 def picks_of(wildcards):

@@ -10,6 +10,18 @@ ANSWERS = (
 )
 
 
+# With racing, candidates run in heats, and only the survivors are measured on the other items.
+RACING = config["search"]["racing"]
+RACED = (
+    {
+        name: RESULTS / "search/{task}/generation-{generation}" / f"{name}.parquet"
+        for name in ("survivors", "heats")
+    }
+    if RACING
+    else {}
+)
+
+
 rule propose_candidates:
     input:
         archive=earlier_archive,
@@ -37,8 +49,65 @@ rule propose_candidates:
         "../workflow/scripts/propose_candidates.py"
 
 
+rule evaluate_heat:
+    input:
+        candidates=rules.propose_candidates.output.candidates,
+        questions=rules.fetch_task.output.questions,
+        weights=rules.build_supernet.output.weights,
+        manifest=rules.build_supernet.output.manifest,
+    output:
+        heats=RESULTS
+        / "search/{task}/generation-{generation}/heats/{scatteritem}.parquet",
+    log:
+        LOGS / "evaluate_heat/{task}/{generation}/{scatteritem}.log",
+    benchmark:
+        LOGS / "evaluate_heat/{task}/{generation}/{scatteritem}.tsv"
+    conda:
+        "../envs/models.yaml"
+    resources:
+        gpu=GPU,
+        mem_mb=memory(3, SHARED_MB),
+        runtime=60,
+    params:
+        **SHARED,
+        version=1,
+        metric=config["data"]["metric"],
+        share=config["search"]["racing_items"],
+    script:
+        "../workflow/scripts/evaluate_heat.py"
+
+
+rule race_candidates:
+    input:
+        archive=earlier_archive,
+        candidates=rules.propose_candidates.output.candidates,
+        heats=lambda wildcards: [
+            *earlier("heats", wildcards),
+            *gather.chunks(str(rules.evaluate_heat.output.heats), **wildcards),
+        ],
+    output:
+        survivors=RESULTS / "search/{task}/generation-{generation}/survivors.parquet",
+        heats=RESULTS / "search/{task}/generation-{generation}/heats.parquet",
+    log:
+        LOGS / "race_candidates/{task}/{generation}.log",
+    benchmark:
+        LOGS / "race_candidates/{task}/{generation}.tsv"
+    conda:
+        "../envs/tables.yaml"
+    resources:
+        mem_mb=memory(4),
+        runtime=10,
+    params:
+        **SHARED,
+        version=1,
+        search=SEARCH,
+    script:
+        "../workflow/scripts/race_candidates.py"
+
+
 rule evaluate_chunk:
     input:
+        **RACED,
         candidates=rules.propose_candidates.output.candidates,
         questions=rules.fetch_task.output.questions,
         weights=rules.build_supernet.output.weights,
@@ -67,6 +136,7 @@ rule evaluate_chunk:
 
 rule collect_generation:
     input:
+        **RACED,
         archive=earlier_archive,
         candidates=rules.propose_candidates.output.candidates,
         questions=rules.fetch_task.output.questions,

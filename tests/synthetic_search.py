@@ -12,8 +12,15 @@ SETTINGS = {
     "score": "search_score",
     "population": 8,
     "predictor_evaluations": 600,
+    "limits": {},
 }
-SPACE = {"intermediate_sizes": [64, 128], "drop_layers": True, "drop_attention": True, "minimum_depth": 0.5}
+SPACE = {
+    "intermediate_sizes": [64, 128],
+    "drop_layers": True,
+    "drop_attention": True,
+    "minimum_depth": 0.5,
+    "depths": None,
+}
 
 
 def shape_of(layers: int) -> ModelShape:

@@ -45,6 +45,19 @@ def test_baselines_are_planned_by_their_name_alone(tmp_path):
     assert not plan.keys() & {"propose_candidates", "heal", "report"}
 
 
+def test_racing_plans_a_heat_for_every_chunk(tmp_path):
+    config = tmp_path / "racing.yaml"
+    config.write_text(yaml.safe_dump({"search": {"racing": True}, "tasks": ["mini_language"]}))
+    plan = planned_jobs(snakemake(tmp_path, "-n", "--configfile", str(config)).stdout)
+    assert (plan["evaluate_heat"], plan["race_candidates"], plan["evaluate_chunk"]) == (4, 2, 4)
+
+
+def test_transfer_is_planned_by_its_name_alone(tmp_path):
+    plan = planned_jobs(snakemake(tmp_path, "-n", "transfer").stdout)
+    assert (plan["evaluate_transfer"], plan["transfer"], plan["select_front"]) == (3, 1, 3)
+    assert not plan.keys() & {"export_onnx", "report"}
+
+
 def test_many_generations_and_chunks_are_planned(tmp_path):
     config = tmp_path / "large.yaml"
     config.write_text(yaml.safe_dump({"search": {"generations": 60, "chunks": 4}, "tasks": ["mini_language"]}))

@@ -50,7 +50,7 @@ def test_every_parquet_has_its_schema_and_provenance(finished):
         names.add(stamp["artifact"])
         read_table(path, stamp["artifact"])
         assert stamp["seed"] == 7 and stamp["stage"] and stamp["packages"]["llamanas"]
-    assert names == SCHEMAS.keys() - {"baselines"}
+    assert names == SCHEMAS.keys() - {"baselines", "heats", "survivors", "transfer"}
 
 
 def test_archive_holds_every_measured_architecture_once(finished):
@@ -248,6 +248,23 @@ def test_baselines_are_made_when_asked(finished, tmp_path):
     assert uniform["training_tokens"] == sum(loss["tokens"] for loss in losses) > 0
 
 
+def test_transfer_is_made_when_asked(finished, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(finished, folder)
+    run = snakemake(folder, "transfer", *CONFIG)
+    assert run.returncode == 0, run.stdout[-5000:]
+    assert planned_jobs(run.stdout) == {"evaluate_transfer": 1, "transfer": 1}
+    rows = read_table(folder / "results/transfer.parquet", "transfer").to_pylist()
+    picks = read_table(folder / SEARCH / "picks.parquet", "picks").to_pylist()
+    assert [(row["searched"], row["task"], row["pick"]) for row in rows] == [
+        ("tiny_sounds", "tiny_sounds", pick["pick"]) for pick in picks
+    ]
+    for row, pick in zip(rows, picks, strict=True):  # the task's own picks were measured on the same items before
+        assert row["report_accuracy"] == pick["report_accuracy"] and row["difference"] == pick["difference"]
+    for name in ("matrix", "layers"):
+        assert ElementTree.parse(folder / f"results/transfer/{name}.svg").getroot().tag.endswith("svg")
+
+
 def test_repeated_training_gives_byte_equal_weights_and_tables(finished, tmp_path):
     shutil.copy(finished / "tiny.yaml", tmp_path)
     run = snakemake(tmp_path, "results/supernet/space.parquet", *CONFIG)
@@ -287,3 +304,31 @@ def test_other_families_run_through(tmp_path, family):
         tmp_path / "results/benchmark/tiny_sounds/half_way/fp32/accuracy.parquet", "accuracy"
     ).to_pylist()
     assert row["n"] == 44
+
+
+def test_racing_spares_items_and_is_the_same_for_any_number_of_chunks(finished, tmp_path):
+    archive, tables = f"{SEARCH}/generation-1/archive.parquet", []
+    for chunks in (1, 2):
+        folder = tmp_path / str(chunks)
+        for stage in STAGES:
+            shutil.copytree(finished / "results" / stage, folder / "results" / stage)
+        shutil.copytree(finished / ".snakemake/metadata", folder / ".snakemake/metadata")
+        shutil.copy(finished / "tiny.yaml", folder)
+        racing = {"racing": True, "racing_items": 0.5, "racing_confidence": 0.3, "chunks": chunks}
+        run = snakemake(folder, archive, *changed(folder, search=racing))
+        assert run.returncode == 0, run.stdout[-5000:]
+        tables.append((folder / archive).read_bytes())
+    assert tables[0] == tables[1]
+    rows = read_table(folder / archive, "archive").to_pylist()
+    survivors = [
+        row["architecture"]
+        for generation in (0, 1)
+        for row in read_table(folder / SEARCH / f"generation-{generation}/survivors.parquet", "survivors").to_pylist()
+    ]
+    assert [row["n_search"] for row in rows] == [40 if row["architecture"] in survivors else 20 for row in rows]
+    assert rows[0]["origin"] == "full" and 1 < len(survivors) < len(rows) == 16
+    alone = {row["architecture"]: row for row in read_table(finished / archive, "archive").to_pylist()}
+    for row in rows[:8]:  # generation 0 is proposed without scores, so it is the same with and without racing
+        if row["n_search"] == 40:
+            for name in ("search_score", "search_accuracy"):
+                assert row[name] == pytest.approx(alone[row["architecture"]][name], abs=1e-6)

@@ -47,6 +47,18 @@ _REPORT = {
 _FRONT = _CANDIDATE | _SEARCH | _REPORT
 _EXPORTED = {"task": pa.string(), "pick": pa.string(), "precision": pa.string(), "architecture": pa.string()}
 
+# One row per architecture and item.
+_ANSWER = {
+    "architecture": pa.string(),
+    "item": pa.string(),
+    "chosen": pa.int32(),
+    "gold": pa.list_(pa.int32()),
+    "credit": pa.float64(),  # 1 for a right answer, 0 for a wrong one; of a rolling text the share of right tokens
+    "score": pa.float64(),
+    "weight": pa.float64(),
+    "loglikelihoods": pa.list_(pa.float64()),
+}
+
 # One training example; the loss counts on the answer only. A wrong choice is not labelled: it is distilled alone.
 _EXAMPLE = {
     "source": pa.string(),
@@ -98,19 +110,29 @@ _COLUMNS: dict[str, dict[str, pa.DataType]] = {
     "candidates": _CANDIDATE,
     "scores": {"architecture": pa.string()} | _SEARCH,
     "archive": _CANDIDATE | _SEARCH,
-    # One row per architecture and item.
-    "answers": {
-        "architecture": pa.string(),
-        "item": pa.string(),
-        "chosen": pa.int32(),
-        "gold": pa.list_(pa.int32()),
-        "credit": pa.float64(),  # 1 for a right answer, 0 for a wrong one; of a rolling text the share of right tokens
-        "score": pa.float64(),
-        "weight": pa.float64(),
-        "loglikelihoods": pa.list_(pa.float64()),
-    },
+    # Of the candidates that racing left.
+    "survivors": _CANDIDATE,
+    "answers": _ANSWER,
+    # Answers to the items on which racing decides.
+    "heats": _ANSWER,
     "front": _FRONT,
     "picks": {"pick": pa.string()} | _FRONT,
+    # A pick of the search for one task (searched), on the report split of another.
+    "transfer": {
+        "searched": pa.string(),
+        "task": pa.string(),
+        "pick": pa.string(),
+        "architecture": pa.string(),
+        "parameters": pa.int64(),
+        "report_accuracy": pa.float64(),
+        "report_ci_low": pa.float64(),
+        "report_ci_high": pa.float64(),
+        "n_report": pa.int32(),
+        "difference": pa.float64(),  # from the full network
+        "difference_ci_low": pa.float64(),
+        "difference_ci_high": pa.float64(),
+        "within_noise": pa.bool_(),
+    },
     # Accuracy of a pick on the report split with the super-network's weights, and with its own after healing.
     "healing": {
         "task": pa.string(),

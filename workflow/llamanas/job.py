@@ -54,6 +54,11 @@ class Job:
         paths = _as_list(self.input.get(name, []))
         return [row for path in paths for row in artifacts.read_table(path, name).to_pylist()]
 
+    def by_task(self, name: str) -> dict[str, list[dict]]:
+        """Rows of the input tables of this keyword by task; the rule lists them in the order of its ``tasks``."""
+        paths = zip(self.params["tasks"], _as_list(self.input[name]), strict=True)
+        return {task: artifacts.read_table(path, name).to_pylist() for task, path in paths}
+
     def write(self, name: str, rows: list[dict]) -> None:
         """Write the rows as the output table of this keyword, with the job's provenance."""
         artifacts.write_table(self.output[name], name, artifacts.table_of(name, rows), self.stamp)
@@ -61,7 +66,8 @@ class Job:
     @cached_property
     def stamp(self) -> dict:
         """Provenance of the job's tables; into how many chunks a generation was divided is no part of it."""
-        files = [path for name in self.input.keys() if name != "scores" for path in _as_list(self.input[name])]
+        names = [name for name in self.input.keys() if name not in ("scores", "heats")]
+        files = [path for name in names for path in _as_list(self.input[name])]
         return provenance.stamp(self.snakemake.rule, self.seed_root, self.params, files)
 
     @cached_property

@@ -4,6 +4,8 @@ from llamanas.job import job
 
 with job(snakemake) as run:
     from llamanas.search.collect import collect
+    from llamanas.search.race import dropped_rows
 
-    archive = run.rows("archive")
-    run.write("archive", collect(archive, run.rows("candidates"), run.rows("scores")))
+    archive, candidates, scores = run.rows("archive"), run.rows("candidates"), run.rows("scores")
+    dropped = dropped_rows(candidates, archive, scores, run.rows("heats")) if "heats" in run.input.keys() else []
+    run.write("archive", collect(archive, candidates, [*scores, *dropped]))

@@ -23,7 +23,13 @@ EXAMPLES = [
     {"source": "a", "prompt": [5, 2, 4], "answer": [12, 13], "labelled": False},
 ]
 WIDTHS = [32, 64, 96]
-SPACE = {"intermediate_sizes": WIDTHS, "drop_layers": True, "drop_attention": True, "minimum_depth": 0.5}
+SPACE = {
+    "intermediate_sizes": WIDTHS,
+    "drop_layers": True,
+    "drop_attention": True,
+    "minimum_depth": 0.5,
+    "depths": None,
+}
 
 
 class Network:

@@ -33,7 +33,13 @@ SETTINGS = complete({})["supernet"] | {
     "method": "lora", "steps": 6, "batch_tokens": 40, "learning_rate": 0.01, "warmup": 0.2, "checkpoint_steps": 2,
     "lora": LORA,
 }  # fmt: skip
-SPACE = {"intermediate_sizes": [32, 64], "drop_layers": True, "drop_attention": True, "minimum_depth": 0.5}
+SPACE = {
+    "intermediate_sizes": [32, 64],
+    "drop_layers": True,
+    "drop_attention": True,
+    "minimum_depth": 0.5,
+    "depths": None,
+}
 SUBNET = Architecture((True, False, True, False), (96, 32, 128, 0))
 
 

@@ -105,6 +105,21 @@ def test_page_says_what_the_numbers_mean(results: Results, page: str) -> None:
         assert words in text
 
 
+def test_page_tells_the_winners_curse(results: Results, figures: dict, tmp_path: Path) -> None:
+    """Two points are taken from every member's search accuracy, so that choosing seems to flatter them less."""
+
+    def told(fronts: dict) -> list[float]:
+        text = Whole(page_of(replace(results, fronts=fronts), figures, tmp_path)).text.replace("\u2212", "-")
+        return [float(found) for found in re.findall(r"choosing flatters them by ([+-][0-9.]+) points", text)]
+
+    lower = {
+        task: [row | {"search_accuracy": row["search_accuracy"] - 0.02} for row in rows]
+        for task, rows in results.fronts.items()
+    }
+    assert len(told(results.fronts)) == len(results.fronts)
+    assert told(lower) == pytest.approx([value - 2 for value in told(results.fronts)])
+
+
 def test_noise_words_follow_the_table(results: Results, figures: dict, tmp_path: Path) -> None:
     picks = {task: [row | {"within_noise": True} for row in rows] for task, rows in results.picks.items()}
     assert "less accurate than the full network" not in page_of(replace(results, picks=picks), figures, tmp_path)

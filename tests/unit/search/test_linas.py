@@ -6,13 +6,18 @@ import pytest
 from llamanas.architecture import Architecture
 from llamanas.search import linas as module
 from llamanas.search.collect import collect
-from llamanas.search.linas import linas
 from llamanas.search.nsga2 import OtherChoice
 from llamanas.search.propose import propose
 from llamanas.select.front import find_front
+from llamanas.supernet.limits import Limits
 from synthetic_search import SETTINGS, Problem
 
 PROBLEM = Problem(8, 0)
+
+
+def linas(space, archive, importance, settings, seed):
+    """What is proposed without limits."""
+    return module.linas(space, archive, importance, settings, seed, Limits(space, PROBLEM.shape, {}, 4))
 
 
 def first_archive(problem: Problem = PROBLEM) -> list[dict]:

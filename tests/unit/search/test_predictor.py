@@ -5,7 +5,8 @@ import pytest
 from scipy.stats import kendalltau
 
 from llamanas.errors import LlamaNasError
-from llamanas.search.predictor import SUMS, Features, choice_table, fit_predictor
+from llamanas.search.predictor import SUMS, Features, fit_predictor
+from llamanas.supernet.space import choice_table
 from synthetic_search import Problem
 
 

@@ -12,9 +12,10 @@ from llamanas.architecture import Architecture
 from llamanas.artifacts import table_of
 from llamanas.errors import LlamaNasError
 from llamanas.search.collect import collect
-from llamanas.search.propose import every_architecture, propose
+from llamanas.search.propose import propose
 from llamanas.select.statistics import hypervolume
 from llamanas.supernet.ladder import ladder
+from llamanas.supernet.limits import Limits
 from synthetic_search import SETTINGS, Problem
 
 
@@ -100,7 +101,9 @@ def test_a_small_space_is_measured_whole_and_then_nothing_is_proposed(algorithm)
     assert problem.space.size == 6
     *generations, archive = search(problem, 3, algorithm=algorithm, population=4)
     assert [len(rows) for rows in generations] == [4, 2, 0, 0]
-    assert set(ids(archive)) == {architecture.id for architecture in every_architecture(problem.space)}
+    assert set(ids(archive)) == {
+        architecture.id for architecture in Limits(problem.space, problem.shape, {}, 4).architectures()
+    }
 
 
 def test_random_draws_fill_a_generation_that_the_predictor_leaves_short():
@@ -161,3 +164,23 @@ def test_first_generation_needs_no_search_library():
     path = f"import sys; sys.path[:] = {sys.path}; "
     result = subprocess.run([sys.executable, "-c", path + code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("share", [(0.55, 0.7), (0.0, 0.6), (0.8, 1.0)])
+def test_all_but_the_full_network_keep_the_limits(algorithm, share):
+    problem = Problem(6, 0)
+    full = problem.shape.full.row(problem.shape, 4)
+    for name in ("parameters", "bytes", "macs_per_token"):
+        bounds = [part * full[name] for part in share]
+        archive = search(problem, 1, algorithm=algorithm, limits={name: bounds})[-1]
+        assert archive[0]["origin"] == "full" and len(archive) > 4
+        assert all(bounds[0] <= row[name] <= bounds[1] for row in archive[1:])
+
+
+def test_limits_that_few_keep_are_found():
+    """Random draws hardly meet a band of a thousandth of the sizes."""
+    problem = Problem(8, 0)
+    some = problem.space.random(np.random.default_rng(3), 60_000)
+    wanted = some.parameters(problem.shape)
+    archive = search(problem, 1, algorithm="random", limits={"parameters": [wanted, wanted]})[-1]
+    assert len(archive) > 1 and {row["parameters"] for row in archive[1:]} == {wanted}

@@ -7,7 +7,7 @@ from llamanas.artifacts import table_of
 from llamanas.errors import LlamaNasError
 from llamanas.search.collect import collect
 from llamanas.search.propose import propose
-from llamanas.select.front import find_front, report_rows, to_report
+from llamanas.select.front import find_front, report_rows, selection_shift, to_report
 from llamanas.select.picks import full_id, pick
 from llamanas.select.select import select
 from synthetic_search import SETTINGS, Problem
@@ -163,3 +163,22 @@ def test_a_whole_selection_fits_its_artifacts_and_ignores_the_report_split():
         assert (front, picks) == select(archive, answers[::-1], problem.space.full.id, SETTINGS, SELECT, 0)
         chosen.append(([row["architecture"] for row in front], [row["architecture"] for row in picks]))
     assert chosen[0] == chosen[1]
+
+
+def test_the_shift_compares_differences_from_the_full_network_on_both_splits():
+    full = {"architecture": "f", "search_accuracy": 0.6}
+    front = [
+        {"architecture": "a", "search_accuracy": 0.65, "difference": -0.05},
+        {"architecture": "b", "search_accuracy": 0.61, "difference": 0.01},
+        full | {"difference": 0.0},
+    ]
+    shift = selection_shift(front, full)
+    assert shift["members"] == 2
+    assert (shift["search"], shift["report"], shift["shift"]) == pytest.approx((0.03, -0.02, 0.05))
+    assert selection_shift(front[2:], full) is None
+
+
+def test_what_racing_dropped_is_on_no_front():
+    rows = [row | {"n_search": 100} for row in archive_of((10, 5, 0.5), (8, 4, 0.4), (6, 9, 0.9))]
+    rows[2]["n_search"] = 25  # the best, but by a quarter of the items
+    assert names(find_front(rows, "search_score", "parameters")) == "ba"

@@ -7,10 +7,18 @@ import pytest
 
 from llamanas.architecture import Architecture, ModelShape
 from llamanas.errors import LlamaNasError
+from llamanas.supernet.ladder import ladder
 from llamanas.supernet.space import SearchSpace, build_space, minimum_depth, search_space
+from synthetic_search import Problem
 
 SHAPE = ModelShape("llama", 4, 64, 256, 4, 2, 16, 320, tied_head=True, attention_bias=True, mlp_bias=True)
-SETTINGS = {"intermediate_sizes": [64, 128], "drop_layers": True, "drop_attention": True, "minimum_depth": 0.5}
+SETTINGS = {
+    "intermediate_sizes": [64, 128],
+    "drop_layers": True,
+    "drop_attention": True,
+    "minimum_depth": 0.5,
+    "depths": None,
+}
 SPACES = [
     {},
     {"intermediate_sizes": [0, 128]},
@@ -19,6 +27,8 @@ SPACES = [
     {"intermediate_sizes": [], "minimum_depth": 0.25},
     {"drop_layers": False, "drop_attention": False},
     {"minimum_depth": 1},
+    {"depths": [2, 3]},
+    {"depths": [3], "intermediate_sizes": [128], "drop_attention": False},
 ]
 
 
@@ -38,8 +48,12 @@ def everything(settings: dict) -> set[Architecture]:
                 size in widths if kept else (settings["drop_attention"] if size else settings["drop_layers"])
                 for kept, size in layers
             )
-            depth = sum(kept or size > 0 for kept, size in layers)
-            if admissible and depth >= settings["minimum_depth"] * SHAPE.layers:
+            present = [kept or size > 0 for kept, size in layers]
+            depth = sum(present)
+            enough = depth >= settings["minimum_depth"] * SHAPE.layers
+            if settings["depths"]:
+                enough = depth in (*settings["depths"], SHAPE.layers) and all(present[:depth])
+            if admissible and enough:
                 found.add(Architecture(attention, sizes))
     return found
 
@@ -90,12 +104,14 @@ def test_encode_refuses_foreign_architectures(space):
 
 def test_minimum_depth_is_rounded_up_without_floating_error():
     tall = ModelShape("llama", 10, 64, 256, 4, 2, 16, 320, tied_head=True)
-    assert minimum_depth(tall, {"minimum_depth": 0.7}) == 7
-    assert minimum_depth(tall, {"minimum_depth": 0.71}) == 8
-    assert minimum_depth(tall, {"minimum_depth": 0.01}) == 1
+    assert minimum_depth(tall, {"minimum_depth": 0.7, "depths": None}) == 7
+    assert minimum_depth(tall, {"minimum_depth": 0.71, "depths": None}) == 8
+    assert minimum_depth(tall, {"minimum_depth": 0.01, "depths": None}) == 1
 
 
 def test_repair_restores_the_minimum_depth_and_nothing_else(space):
+    if space.depths:
+        pytest.skip("brings back or drops what the nearest depth asks for, which another test compares")
     random = np.random.default_rng(1)
     for genes in product(*(range(len(choices)) for choices in space.choices)):
         repaired = space.repair(genes, random)
@@ -143,3 +159,37 @@ def test_too_wide_and_too_small_spaces_are_refused():
         build_space(SHAPE, SETTINGS | alone | {"minimum_depth": 1})
     with pytest.raises(LlamaNasError, match="minimum depth of 5"):
         SearchSpace.from_rows(build_space(SHAPE, SETTINGS), 5)
+
+
+def test_published_space_has_its_size():
+    """32 layers of one narrower width, of which the last 4 or 8 may go: each number of layers chooses widths alone."""
+    shape = ModelShape("llama", 32, 4096, 11008, 32, 32, 128, 32000, tied_head=False)
+    published = {"intermediate_sizes": [5504], "drop_attention": False, "depths": [24, 28]}
+    space = search_space(shape, SETTINGS | published)
+    assert space.size == 2**24 + 2**28 + 2**32
+    assert space.smallest.kept_layers == tuple(range(24)) and set(space.smallest.intermediate_sizes[:24]) == {5504}
+
+
+def test_a_space_of_depths_is_drawn_repaired_and_descended_within_itself():
+    problem = Problem(8, 0, depths=[4, 6], drop_attention=False)
+    space, draws = problem.space, np.random.default_rng(0)
+    drawn = [space.random(draws) for _ in range(100)]
+    assert {architecture.depth for architecture in drawn} == {4, 6, 8}
+    sizes = [space.parameters(architecture) for architecture in drawn]
+    assert min(sizes) < 0.6 * max(sizes)
+    for _ in range(100):
+        genes = [draws.integers(len(choices)) for choices in space.choices]
+        repaired = space.decode(space.repair(genes, draws))
+        assert space.contains(repaired)
+        kept = sum(choices[gene].kept for choices, gene in zip(space.choices, genes, strict=True))
+        assert repaired.depth == {4: 4, 5: 6, 6: 6, 7: 8, 8: 8}[kept]
+    rungs = ladder(space, problem.importance)
+    assert all(map(space.contains, rungs)) and rungs[0] == space.full
+    assert {rung.depth for rung in rungs} >= {4, 8}
+    sizes = [space.parameters(rung) for rung in rungs]
+    assert sizes == sorted(set(sizes), reverse=True)
+
+
+def test_more_layers_than_there_are_is_an_error():
+    with pytest.raises(LlamaNasError, match="space.depths has"):
+        search_space(SHAPE, SETTINGS | {"depths": [2, 9]})

@@ -25,17 +25,22 @@ def least_sensitive(space: SearchSpace, importance: list[dict], parameters: int)
     sizes = np.array([choice.parameters for choice in choices])
     unit = np.gcd.reduce(sizes)  # small whole numbers, which the solver's tolerance cannot blur
     costs = added[layers, genes]
-    solution = milp(
-        costs / (costs.mean() or 1.0),  # or its absolute tolerance would take small sensitivities for equal
-        integrality=np.ones(len(places)),
-        bounds=Bounds(0, 1),
-        constraints=[
-            LinearConstraint((np.arange(len(space.choices))[:, None] == layers).astype(float), 1, 1),
-            LinearConstraint(sizes // unit, ub=parameters // unit),
-            LinearConstraint([float(choice.kept) for choice in choices], lb=space.minimum_depth),
-        ],
-        options={"mip_rel_gap": 0},
-    )
-    if solution.x is None:
-        raise LlamaNasError(f"no architecture has at most {parameters:,} parameters in its layers: {solution.message}")
-    return space.decode(genes[solution.x > 0.5].tolist())
+    solutions = [
+        milp(
+            costs / (costs.mean() or 1.0),  # or its absolute tolerance would take small sensitivities for equal
+            integrality=np.ones(len(places)),
+            bounds=Bounds(0, [float(gene in product[layer]) for layer, gene in places]),
+            constraints=[
+                LinearConstraint((np.arange(len(space.choices))[:, None] == layers).astype(float), 1, 1),
+                LinearConstraint(sizes // unit, ub=parameters // unit),
+                LinearConstraint([float(choice.kept) for choice in choices], lb=space.minimum_depth),
+            ],
+            options={"mip_rel_gap": 0},
+        )
+        for product in space.products
+    ]
+    solved = [solution for solution in solutions if solution.x is not None]
+    if not solved:
+        message = solutions[0].message
+        raise LlamaNasError(f"no architecture has at most {parameters:,} parameters in its layers: {message}")
+    return space.decode(genes[min(solved, key=lambda solution: solution.fun).x > 0.5].tolist())

@@ -14,6 +14,7 @@ from llamanas.report.results import Results
 from llamanas.report.strip import strip
 from llamanas.report.style import themed
 from llamanas.report.summary import FULL
+from llamanas.select.front import selection_shift
 
 _FILTERS = (words.percent, words.points, words.millions, words.megabytes, words.times, words.count, words.duration)
 
@@ -91,6 +92,7 @@ def task_view(task: str, results: Results, summary: list[dict]) -> dict:
         "members": len(front),
         "smaller": len(smaller),
         "within_noise": sum(row["within_noise"] for row in smaller),
+        "shift": selection_shift(front, next(row for row in archive if row["architecture"] == full)),
         "n_search": archive[0]["n_search"],
         "n_report": front[0]["n_report"],
         "picks": pick_rows(task, results),

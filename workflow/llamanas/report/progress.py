@@ -5,15 +5,17 @@ from itertools import cycle
 from matplotlib.ticker import MaxNLocator
 
 from llamanas.report.style import BLUE, GREEN, INK, PURPLE, VERMILION, drawing
+from llamanas.select.front import on_all_items
 from llamanas.select.statistics import hypervolume
 
 
 def volumes(archive: list[dict], cost: str, score: str) -> list[float]:
-    """Hypervolume after each measurement, as a share of that of the whole archive, in the order of the archive.
+    """Hypervolume after each measurement on all items, as a share of that of the whole archive, in its order.
 
     The reference point is the full network's cost and the lowest score measured, so that only networks no larger than
     the full one count.
     """
+    archive = on_all_items(archive)
     full = next(row[cost] for row in archive if row["origin"] == "full")
     reference = 1.0, min(row[score] for row in archive)
     costs, scores = [row[cost] / full for row in archive], [row[score] for row in archive]
@@ -28,9 +30,9 @@ def draw_progress(archives: dict[str, list[dict]], cost: str, score: str) -> str
         for (task, archive), color, dashes in zip(
             archives.items(), cycle([BLUE, VERMILION, GREEN, PURPLE, INK]), cycle(["-", "--", "-.", ":"]), strict=False
         ):
-            steps = range(1, len(archive) + 1)
-            axes.step(steps, volumes(archive, cost, score), where="post", color=color, linestyle=dashes, label=task)
-        longest = max(archives.values(), key=len)
+            reached = volumes(archive, cost, score)
+            axes.step(range(1, len(reached) + 1), reached, where="post", color=color, linestyle=dashes, label=task)
+        longest = max(map(on_all_items, archives.values()), key=len)
         for number, (one, other) in enumerate(zip(longest, longest[1:], strict=False), 1):
             if one["generation"] != other["generation"]:
                 axes.axvline(number + 0.5, color=INK, linewidth=0.6, linestyle=":")

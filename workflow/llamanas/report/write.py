@@ -17,7 +17,7 @@ from llamanas.report.probabilities import draw_probabilities
 from llamanas.report.progress import draw_progress
 from llamanas.report.results import Results
 from llamanas.report.summary import summarize
-from llamanas.supernet.space import SearchSpace, minimum_depth
+from llamanas.supernet.space import space_of
 
 
 def write_report(run: Job) -> None:
@@ -74,7 +74,7 @@ def read_results(run: Job) -> Results:
         packages=package_versions(
             [*run.input["accuracy"], *run.input["speed"], *run.input["losses"], *run.input["archive"]]
         ),
-        space_size=SearchSpace.from_rows(run.rows("space"), minimum_depth(shape, settings["space"])).size,
+        space_size=space_of(run.rows("space"), shape, settings["space"]).size,
     )
 
 

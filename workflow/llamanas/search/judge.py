@@ -83,3 +83,14 @@ class Judge:
             }
             for chosen, credit, score, index, valid, item in zip(*columns, strict=True)
         ]
+
+
+def mean_of_answers(architecture: str, answers: list[dict]) -> dict:
+    """The row of artifact ``scores`` of an architecture, from its rows of artifact ``answers``."""
+    weights = [row["weight"] for row in answers]
+    return {
+        "architecture": architecture,
+        "search_score": float(np.average([row["score"] for row in answers], weights=weights)),
+        "search_accuracy": float(np.mean([row["credit"] for row in answers])),
+        "n_search": len(answers),
+    }

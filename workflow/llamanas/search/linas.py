@@ -11,27 +11,36 @@ from llamanas.architecture import Architecture
 from llamanas.randomness import generator, seed_for
 from llamanas.search.nsga2 import costs, evolution
 from llamanas.search.predictor import Features, Predictor, fit_predictor
+from llamanas.supernet.limits import Limits
 from llamanas.supernet.space import Genes, SearchSpace
 
 POPULATION = 50  # of NSGA-II, as published; it asks the predictor, so it need not be the number measured
 
 
 class _Predicted(Problem):
-    """Minimize (minus the predicted score, the exact cost) over genes; remembers everything it was asked about."""
+    """Minimize (minus the predicted score, the exact cost) over genes that keep the limits.
 
-    def __init__(self, predictor: Predictor, cost: NDArray, highest: list[int]) -> None:
-        super().__init__(n_var=len(highest), n_obj=2, xl=0, xu=np.array(highest), vtype=int)
-        self.predictor, self.cost = predictor, cost
+    Remembers everything it was asked about that keeps them.
+    """
+
+    def __init__(self, predictor: Predictor, cost: NDArray, highest: list[int], limits: Limits) -> None:
+        bounds = 2 * len(limits.bounds) * limits.active
+        super().__init__(n_var=len(highest), n_obj=2, n_ieq_constr=bounds, xl=0, xu=np.array(highest), vtype=int)
+        self.predictor, self.cost, self.limits = predictor, cost, limits
         self.seen: dict[Genes, NDArray] = {}
 
     def _evaluate(self, x: NDArray, out: dict, *args: object, **kwargs: object) -> None:
         cost = self.cost[np.arange(x.shape[1]), x].sum(axis=1)
         out["F"] = np.column_stack([-self.predictor(x), cost])
-        self.seen.update(zip(map(tuple, x.tolist()), out["F"], strict=True))
+        allowed = np.ones(len(x), bool)
+        if self.limits.active:
+            out["G"] = self.limits.violation(x)
+            allowed = (out["G"] <= 0).all(axis=1)
+        self.seen.update(zip(map(tuple, x[allowed].tolist()), out["F"][allowed], strict=True))
 
 
 def linas(
-    space: SearchSpace, archive: list[dict], importance: list[dict], settings: dict, seed: int
+    space: SearchSpace, archive: list[dict], importance: list[dict], settings: dict, seed: int, limits: Limits
 ) -> list[Architecture]:
     """At most ``population`` architectures that are not in the archive, the best by prediction.
 
@@ -45,6 +54,7 @@ def linas(
         settings: section ``search`` of the config; NSGA-II completes the population that reaches
             ``predictor_evaluations``.
         seed: root of every random draw.
+        limits: what is proposed keeps them.
 
     Raises:
         LlamaNasError: the archive is too small to fit a predictor on, or does not belong to the space.
@@ -54,7 +64,7 @@ def linas(
     scores = np.array([row[settings["score"]] for row in archive])
     features = Features(space, importance if settings["use_importance"] else None, cost)
     predictor = fit_predictor(features, np.array(measured).reshape(-1, len(cost)), scores, seed_for(seed, "folds"))
-    problem = _Predicted(predictor, cost, [len(choices) - 1 for choices in space.choices])
+    problem = _Predicted(predictor, cost, [len(choices) - 1 for choices in space.choices], limits)
     _evolve(problem, space, measured, settings, seed)
     return [space.decode(genes) for genes in _best_new(problem, measured, settings["population"], seed)]
 
@@ -62,7 +72,7 @@ def linas(
 def _evolve(problem: _Predicted, space: SearchSpace, measured: list[Genes], settings: dict, seed: int) -> None:
     size = min(max(POPULATION, settings["population"]), settings["predictor_evaluations"])
     random = generator(seed, "start")
-    drawn = [space.encode(space.random(random)) for _ in range(size - len(measured))]
+    drawn = [space.encode(problem.limits.random(random)) for _ in range(size - len(measured))]
     algorithm = evolution(space, size, np.array([*measured, *drawn]), seed)
     budget = ("n_eval", settings["predictor_evaluations"])
     minimize(problem, algorithm, budget, seed=seed_for(seed, "evolution") % 2**32)
@@ -70,7 +80,10 @@ def _evolve(problem: _Predicted, space: SearchSpace, measured: list[Genes], sett
 
 def _best_new(problem: _Predicted, measured: list[Genes], count: int, seed: int) -> list[Genes]:
     new = {genes: values for genes, values in problem.seen.items() if genes not in set(measured)}
+    if not new:
+        return []
     population = Population.new("X", list(new), "F", list(new.values()))
     survival = RankAndCrowding(crowding_func="pcd")  # removes the most crowded one at a time, so no gaps arise
-    best = survival.do(problem, population, n_survive=count, random_state=generator(seed, "survival"))
+    feasible = Problem(n_var=problem.n_var, n_obj=2, xl=problem.xl, xu=problem.xu, vtype=int)
+    best = survival.do(feasible, population, n_survive=count, random_state=generator(seed, "survival"))
     return [tuple(individual.X) for individual in best]

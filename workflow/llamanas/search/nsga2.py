@@ -12,8 +12,7 @@ from pymoo.operators.survival.rank_and_crowding import RankAndCrowding
 
 from llamanas.architecture import Architecture
 from llamanas.randomness import generator, seed_for
-from llamanas.search.predictor import choice_table
-from llamanas.supernet.space import SearchSpace
+from llamanas.supernet.space import SearchSpace, choice_table
 
 CROSSOVER = 0.9
 MUTATION = 0.02  # per gene, at least

@@ -1,6 +1,5 @@
 """Predictor of a task's score from an architecture's genes, chosen by cross-validation, as in LINAS."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,21 +12,12 @@ from sklearn.svm import SVR
 
 from llamanas.errors import LlamaNasError
 from llamanas.supernet.ladder import sensitivities
-from llamanas.supernet.space import SearchSpace
+from llamanas.supernet.space import SearchSpace, choice_table
 
 ALPHAS = (0.001, 0.01, 0.1, 1.0, 10.0)  # of ridge regression
 PENALTIES = (0.1, 1.0, 10.0, 100.0)  # C of support vector regression
 FOLDS = 5
 SUMS = 4  # leading columns of the features, which are standardized
-
-
-def choice_table(values: Iterable[Iterable[float]]) -> NDArray:
-    """Array [layers, most choices of a layer] of one value per layer and choice; zero where there is no such choice."""
-    rows = [list(row) for row in values]
-    table = np.zeros((len(rows), max(map(len, rows))))
-    for layer, row in enumerate(rows):
-        table[layer, : len(row)] = row
-    return table
 
 
 class Features:

@@ -1,6 +1,7 @@
 """The Pareto front of the archive, and its rows with accuracy on the report split."""
 
 from collections import defaultdict
+from statistics import fmean
 
 from llamanas.errors import LlamaNasError
 from llamanas.randomness import generator
@@ -12,14 +13,20 @@ def find_front(archive: list[dict], score: str, cost: str) -> list[dict]:
     """The rows that no other row dominates, by rising cost.
 
     A row dominates another if it costs no more and scores no less, and is better in one of the two. Rows equal in both
-    stay together.
+    stay together. Rows that racing dropped, measured on fewer items than others, are left out.
     """
     front: list[dict] = []
-    for row in sorted(archive, key=lambda row: (row[cost], -row[score], row["architecture"])):
+    for row in sorted(on_all_items(archive), key=lambda row: (row[cost], -row[score], row["architecture"])):
         best = front[-1] if front else None
         if best is None or row[score] > best[score] or (row[score], row[cost]) == (best[score], best[cost]):
             front.append(row)
     return front
+
+
+def on_all_items(archive: list[dict]) -> list[dict]:
+    """The rows that were measured on as many items as any; without racing these are all."""
+    most = max((row["n_search"] for row in archive if "n_search" in row), default=0)
+    return [row for row in archive if row.get("n_search", most) == most]
 
 
 def to_report(archive: list[dict], picks: dict[str, dict], score: str, cost: str) -> list[dict]:
@@ -75,6 +82,25 @@ def report_rows(
         }
         reported.append(row | _accuracy(mine, confidence) | full_columns | comparison)
     return reported
+
+
+def selection_shift(front: list[dict], full: dict) -> dict[str, float] | None:
+    """The winner's curse: how much better the front's smaller members look on the items that they were chosen on.
+
+    ``search`` and ``report`` are their mean difference in accuracy from the full network on each split, ``shift`` the
+    first minus the second, ``members`` their number; None without smaller members. Since both are differences from the
+    full network, it does not matter whether the items of one split are easier.
+
+    Args:
+        front: rows of artifact ``front``.
+        full: the full network's row of the archive.
+    """
+    smaller = [row for row in front if row["architecture"] != full["architecture"]]
+    if not smaller:
+        return None
+    search = fmean(row["search_accuracy"] - full["search_accuracy"] for row in smaller)
+    report = fmean(row["difference"] for row in smaller)
+    return {"members": len(smaller), "search": search, "report": report, "shift": search - report}
 
 
 def _by_architecture(answers: list[dict]) -> dict[str, dict[str, float]]:

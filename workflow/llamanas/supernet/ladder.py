@@ -64,16 +64,35 @@ class Ladder:
     def descend(self, added: NDArray | None = None) -> Iterator[tuple[Genes, int]]:
         """Genes and parameters of each rung, from the full network to the smallest that single reductions reach.
 
-        ``added`` stands in for the measured sensitivities.
+        In a space of several depths each is descended apart; of all their rungs, those stay that add less than every
+        smaller one. ``added`` stands in for the measured sensitivities.
         """
         added = self.added if added is None else added
-        layers = np.arange(len(self.added))
-        genes = np.array(self.space.encode(self.space.full))
+        descents = (self._descend(added, product) for product in self.space.products)
+        if not self.space.depths:
+            yield from next(descents)
+            return
+        layers, best = np.arange(len(added)), np.inf
+        rungs: list[tuple[Genes, int]] = []
+        ordered = sorted((rung for descent in descents for rung in descent), key=lambda rung: (rung[1], rung[0]))
+        for genes, size in ordered:
+            if (loss := added[layers, genes].sum()) < best:
+                rungs.append((genes, size))
+                best = loss
+        yield from reversed(rungs)
+
+    def _descend(self, added: NDArray, product: list[list[int]]) -> Iterator[tuple[Genes, int]]:
+        """The rungs within one of the space's products."""
+        layers = np.arange(len(added))
+        inside = np.zeros(added.shape, bool)
+        for layer, choices in enumerate(product):
+            inside[layer, choices] = True
+        genes = np.array([choices[-1] for choices in product])
         while True:
             own = self.parameters[layers, genes]
             yield tuple(genes.tolist()), int(own.sum())
             saved = own[:, None] - self.parameters
-            allowed = saved > 0
+            allowed = (saved > 0) & inside
             if self.kept[layers, genes].sum() <= self.space.minimum_depth:
                 allowed &= self.kept
             if not allowed.any():

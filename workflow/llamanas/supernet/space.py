@@ -38,7 +38,9 @@ class Choice(NamedTuple):
 
 
 def minimum_depth(shape: ModelShape, settings: dict) -> int:
-    """Fewest layers of a sub-network: the share ``minimum_depth`` of the full depth, rounded up."""
+    """Fewest layers of a sub-network: the least of ``depths``, or else a share of the full depth, rounded up."""
+    if settings["depths"]:
+        return min(settings["depths"])
     return math.ceil(round(settings["minimum_depth"] * shape.layers, 9))  # 0.7 * 10 is a little above 7
 
 
@@ -46,15 +48,17 @@ def build_space(shape: ModelShape, settings: dict) -> list[dict]:
     """Rows of artifact ``space``: each layer's choices from the smallest (dropped, where allowed) to the full one.
 
     Raises:
-        LlamaNasError: a width exceeds the full one, or the full network is the only architecture.
+        LlamaNasError: a width or a depth exceeds the full one, or the full network is the only architecture.
     """
+    if deeper := [depth for depth in settings["depths"] or () if depth > shape.layers]:
+        raise LlamaNasError(f"space.depths has {deeper}, but the full network has {shape.layers} layers. List fewer.")
     if wider := [width for width in settings["intermediate_sizes"] if width > shape.intermediate_size]:
         raise LlamaNasError(
             f"space.intermediate_sizes has {wider}, but the full network's MLP is only {shape.intermediate_size} wide. "
             "List smaller widths."
         )
     rows = [row for layer in range(shape.layers) for row in _layer_rows(shape, layer, settings)]
-    if SearchSpace.from_rows(rows, minimum_depth(shape, settings)).size == 1:
+    if space_of(rows, shape, settings).size == 1:
         raise LlamaNasError(
             "the search space holds the full network alone. Add widths to space.intermediate_sizes, allow "
             "space.drop_attention, or allow space.drop_layers with a smaller space.minimum_depth."
@@ -62,9 +66,26 @@ def build_space(shape: ModelShape, settings: dict) -> list[dict]:
     return rows
 
 
+def choice_table(values: Iterable[Iterable[float]]) -> "numpy.ndarray":
+    """Array [layers, most choices of a layer] of one value per layer and choice; zero where there is no such choice."""
+    import numpy
+
+    rows = [list(row) for row in values]
+    table = numpy.zeros((len(rows), max(map(len, rows))))
+    for layer, row in enumerate(rows):
+        table[layer, : len(row)] = row
+    return table
+
+
 def search_space(shape: ModelShape, settings: dict) -> "SearchSpace":
     """The space of a network under section ``space`` of the config; raises as :func:`build_space`."""
-    return SearchSpace.from_rows(build_space(shape, settings), minimum_depth(shape, settings))
+    return space_of(build_space(shape, settings), shape, settings)
+
+
+def space_of(rows: Iterable[dict], shape: ModelShape, settings: dict) -> "SearchSpace":
+    """The space of a table of artifact ``space`` that was made under section ``space`` of the config."""
+    depths = {*settings["depths"], shape.layers} if settings["depths"] else ()
+    return SearchSpace.from_rows(rows, minimum_depth(shape, settings), tuple(sorted(depths, reverse=True)))
 
 
 def _layer_rows(shape: ModelShape, layer: int, settings: dict) -> list[dict]:
@@ -72,7 +93,7 @@ def _layer_rows(shape: ModelShape, layer: int, settings: dict) -> list[dict]:
     options = {(True, width) for width in widths}
     if layer > 0 and settings["drop_attention"]:  # the first layer's attention stays, or no runtime can load it
         options |= {(False, width) for width in widths if width > 0}
-    if layer > 0 and settings["drop_layers"]:
+    if layer > 0 and settings["drop_layers"] and (not settings["depths"] or layer >= min(settings["depths"])):
         options.add((False, 0))
     choices = []
     for attention, width in options:
@@ -86,28 +107,46 @@ def _layer_rows(shape: ModelShape, layer: int, settings: dict) -> list[dict]:
 class SearchSpace:
     """All architectures with an admissible choice in every layer and at least ``minimum_depth`` layers kept.
 
-    Genes are the indices of the choices, layer by layer; within a layer they run from small to full.
+    Genes are the indices of the choices, layer by layer; within a layer they run from small to full. With ``depths``
+    only these numbers of layers are admissible, and the last layers are those that go.
     """
 
     choices: tuple[tuple[Choice, ...], ...]
     minimum_depth: int = 1
+    depths: tuple[int, ...] = ()
 
     @classmethod
-    def from_rows(cls, rows: Iterable[dict], minimum_depth: int) -> "SearchSpace":
+    def from_rows(cls, rows: Iterable[dict], minimum_depth: int, depths: tuple[int, ...] = ()) -> "SearchSpace":
         """The space of a table of artifact ``space``; a ``minimum_depth`` above its layers is an error."""
         layers: dict[int, list[Choice]] = {}
         for row in sorted(rows, key=lambda row: (row["layer"], row["choice"])):
             layers.setdefault(row["layer"], []).append(Choice(*(row[field] for field in Choice._fields)))
         if minimum_depth > len(layers):
             raise LlamaNasError(f"a minimum depth of {minimum_depth} asks too much of {len(layers)} layers")
-        return cls(tuple(map(tuple, layers.values())), minimum_depth)
+        return cls(tuple(map(tuple, layers.values())), minimum_depth, depths)
+
+    @cached_property
+    def products(self) -> list[list[list[int]]]:
+        """The parts of the space in each of which layers choose independently of each other, as genes of each layer.
+
+        There is one for each of ``depths``, the full depth first; without them one, in which the minimum depth is to
+        be kept as well.
+        """
+        everything = [list(range(len(choices))) for choices in self.choices]
+        if not self.depths:
+            return [everything]
+        kept = [[gene for gene in genes if c[gene].kept] for genes, c in zip(everything, self.choices, strict=True)]
+        return [kept[:depth] + [[0]] * (len(kept) - depth) for depth in self.depths]
 
     @cached_property
     def size(self) -> int:
         """Exact number of architectures, counted by depth layer after layer."""
+        return sum(map(self._count, self.products))
+
+    def _count(self, product: list[list[int]]) -> int:
         by_depth = [1] + [0] * len(self.choices)
-        for choices in self.choices:
-            kept, dropped = (sum(choice.kept is is_kept for choice in choices) for is_kept in (True, False))
+        for choices, genes in zip(self.choices, product, strict=True):
+            kept, dropped = (sum(choices[gene].kept is is_kept for gene in genes) for is_kept in (True, False))
             by_depth = [dropped * here + kept * below for here, below in zip(by_depth, [0, *by_depth], strict=False)]
         return sum(by_depth[self.minimum_depth :])
 
@@ -153,14 +192,25 @@ class SearchSpace:
         """Whether every layer's choice is admissible and enough layers are kept."""
         layers = [*zip(architecture.attention, architecture.intermediate_sizes, strict=True)]
         admissible = len(layers) == len(self.choices) and architecture.depth >= self.minimum_depth
+        if self.depths:
+            admissible &= architecture.depth in self.depths
+            admissible &= architecture.kept_layers == tuple(range(architecture.depth))
         return admissible and all(layer in index for index, layer in zip(self._index, layers, strict=True))
 
     def repair(self, genes: Iterable[int], generator: "numpy.random.Generator") -> Genes:
-        """The genes with random layers brought back, each at a random choice, until the minimum depth holds."""
+        """The genes with random layers brought back, each at a random choice, until the minimum depth holds.
+
+        With ``depths``, the nearest of them (the larger of two) is kept, and what is missing below it brought back.
+        """
         repaired = [int(gene) for gene in genes]
         dropped = [layer for layer, gene in enumerate(repaired) if not self.choices[layer][gene].kept]
-        missing = self.minimum_depth - (len(repaired) - len(dropped))
-        for layer in generator.permutation(dropped)[: max(missing, 0)]:
+        depth = len(repaired) - len(dropped)
+        back = generator.permutation(dropped)[: max(self.minimum_depth - depth, 0)]
+        if self.depths:
+            depth = min(self.depths, key=lambda other: (abs(other - depth), -other))
+            back = [layer for layer in dropped if layer < depth]
+            repaired[depth:] = [0] * (len(repaired) - depth)
+        for layer in back:
             kept = [index for index, choice in enumerate(self.choices[layer]) if choice.kept]
             repaired[layer] = kept[generator.integers(len(kept))]
         return tuple(repaired)
@@ -187,12 +237,21 @@ class SearchSpace:
             )
         spare = self.parameters(self.full) - parameters
         genes = list(self.encode(self.full))
+        product = self.products[0]
+        if self.depths:
+            tops = [[genes[-1] for genes in product] for product in self.products]
+            sizes = [self.parameters(self.decode(top)) for top in tops]
+            fitting = max(sum(size >= parameters for size in sizes), 1)
+            chosen = int(generator.integers(fitting))
+            genes, product, spare = tops[chosen], self.products[chosen], sizes[chosen] - parameters
         depth = len(genes)
         while options := [
             (layer, choice, saved)
             for layer, gene in enumerate(genes)
             for choice, saved in self._reductions[layer][gene]
-            if saved <= spare and (depth > self.minimum_depth or self.choices[layer][choice].kept)
+            if choice in product[layer]
+            and saved <= spare
+            and (depth > self.minimum_depth or self.choices[layer][choice].kept)
         ]:
             layer, choice, saved = options[generator.integers(len(options))]
             depth -= not self.choices[layer][choice].kept

@@ -1,0 +1,45 @@
+"""Figures about searches: they show what the tables say, and equal tables give equal text."""
+
+import re
+
+from llamanas.architecture import ModelShape
+from llamanas.report.search import draw_comparison, draw_layers, draw_transfer
+
+SHAPE = ModelShape("llama", 4, 64, 256, 4, 2, 16, 320, tied_head=True)
+
+
+def texts(svg: str) -> list[str]:
+    return re.findall(r"<text[^>]*>([^<]*)</text>", svg)
+
+
+def test_comparison_names_each_algorithm():
+    rows = [
+        {"algorithm": name, "seed": seed, "measurements": count, "hypervolume": count * factor + seed / 100}
+        for name, factor in (("linas", 0.3), ("random", 0.1))
+        for seed in range(3)
+        for count in (1, 2, 3)
+    ]
+    svg = draw_comparison(rows)
+    assert {"linas", "random", "measured networks"} <= set(texts(svg))
+    assert svg == draw_comparison(rows)
+
+
+def test_transfer_shows_every_accuracy_but_the_full_networks():
+    accuracies = {("a", "a"): 0.5, ("a", "b"): 0.41, ("b", "a"): 0.47, ("b", "b"): 0.6}
+    rows = [
+        {"pick": pick, "searched": searched, "task": task, "report_accuracy": value if pick == "knee" else 0.999}
+        for pick in ("full", "knee")
+        for (searched, task), value in accuracies.items()
+    ]
+    shown = texts(draw_transfer(rows))
+    assert {"50.0", "41.0", "47.0", "60.0"} <= set(shown) and "99.9" not in shown
+
+
+def test_layers_name_every_width():
+    rows = [
+        {"attention": [True, True, False, False], "intermediate_sizes": [256, 64, 64, 0]},
+        {"attention": [True, False, True, True], "intermediate_sizes": [256, 256, 0, 128]},
+    ]
+    shown = texts(draw_layers({"a": rows, "b": rows[:1]}, SHAPE))
+    assert {"MLP 64 wide", "MLP 128 wide", "MLP 256 wide", "attention kept"} <= set(shown)
+    assert {"a: 2 members of the front", "b: 1 members of the front"} <= set(shown)

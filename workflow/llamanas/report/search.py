@@ -1,0 +1,86 @@
+"""Figures about searches: how algorithms compare, whether picks transfer, what each layer of the fronts keeps."""
+
+from itertools import cycle
+
+import numpy as np
+from matplotlib.ticker import MaxNLocator
+
+from llamanas.architecture import ModelShape
+from llamanas.report.style import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, VERMILION, drawing
+
+
+def draw_comparison(rows: list[dict]) -> str:
+    """SVG of the median hypervolume of each algorithm against measurements, with its interquartile range.
+
+    ``rows`` have the columns ``algorithm``, ``seed``, ``measurements`` and ``hypervolume``.
+    """
+    with drawing("comparison", "Hypervolume of search algorithms against measured networks", 4.2) as drawn:
+        axes = drawn.figure.subplots()
+        colors, dashes = cycle([BLUE, VERMILION, GREEN, PURPLE, INK, ORANGE, GREY]), cycle(["-"] * 7 + ["--"] * 7)
+        for name in dict.fromkeys(row["algorithm"] for row in rows):
+            mine = [row for row in rows if row["algorithm"] == name]
+            counts = np.unique([row["measurements"] for row in mine])
+            by_count = {count: [row["hypervolume"] for row in mine if row["measurements"] == count] for count in counts}
+            low, median, high = np.array([np.quantile(by_count[c], [0.25, 0.5, 0.75]) for c in counts]).T
+            color = next(colors)
+            axes.plot(counts, median, color=color, linestyle=next(dashes), linewidth=1.2, label=name)
+            axes.fill_between(counts, low, high, color=color, alpha=0.12, linewidth=0)
+        axes.set(xlabel="measured networks", ylabel="hypervolume, median of seeds", ylim=(0, None))
+        drawn.figure.legend(loc="outside lower center", ncols=2, fontsize=7)
+    return drawn.svg
+
+
+def draw_transfer(rows: list[dict]) -> str:
+    """SVG of a matrix for each pick but the full network: accuracy on each task of the pick of each task's search.
+
+    The color of a field is the accuracy minus that of the pick that was searched for that task itself. ``rows`` are of
+    artifact ``transfer``.
+    """
+    tasks = list(dict.fromkeys(row["task"] for row in rows))
+    picks = [pick for pick in dict.fromkeys(row["pick"] for row in rows) if pick != "full"]
+    found = {(row["pick"], row["searched"], row["task"]): row["report_accuracy"] for row in rows}
+    accuracy = np.array([[[found[pick, searched, task] for task in tasks] for searched in tasks] for pick in picks])
+    gain = 100 * (accuracy - np.diagonal(accuracy, axis1=1, axis2=2)[:, None, :])
+    limit = max(abs(gain).max(initial=0), 0.1)
+    height = 0.45 * len(tasks) + 0.9
+    with drawing("transfer", "Accuracy of each task's picks on every task", height * max(len(picks), 1) + 0.6) as drawn:
+        grid = drawn.figure.subplots(max(len(picks), 1), 1, squeeze=False)[:, 0]
+        image = None
+        for axes, pick, values, colors in zip(grid, picks, accuracy, gain, strict=False):
+            image = axes.imshow(colors, cmap="PuOr", vmin=-limit, vmax=limit, aspect="auto")
+            for (line, column), value in np.ndenumerate(values):
+                axes.text(column, line, f"{100 * value:.1f}", ha="center", va="center", color=INK)
+            axes.set(title=f"{pick}: accuracy in %", ylabel="searched on")
+            axes.set_xticks(range(len(tasks)), tasks)
+            axes.set_yticks(range(len(tasks)), tasks)
+            axes.grid(visible=False)
+        grid[-1].set_xlabel("measured on")
+        if image is not None:
+            drawn.figure.colorbar(image, ax=grid, label="points more than\nthe task's own pick")
+    return drawn.svg
+
+
+def draw_layers(fronts: dict[str, list[dict]], shape: ModelShape) -> str:
+    """SVG of how often the members of each task's front keep each layer's attention, and how wide its MLPs are.
+
+    ``fronts`` are rows with the columns of an architecture, by task.
+    """
+    widths = sorted({w for rows in fronts.values() for row in rows for w in row["intermediate_sizes"]} - {0})
+    shades = [(0.85 - 0.75 * index / max(len(widths) - 1, 1)) for index in range(len(widths))]
+    with drawing("layers", "What each layer of the fronts keeps", 1.5 * len(fronts) + 0.9) as drawn:
+        grid = drawn.figure.subplots(len(fronts), 1, sharex=True, squeeze=False)[:, 0]
+        for axes, (task, rows) in zip(grid, fronts.items(), strict=True):
+            chosen = np.array([row["intermediate_sizes"] for row in rows])
+            bottom = np.zeros(shape.layers)
+            for width, shade in zip(reversed(widths), reversed(shades), strict=True):
+                share = (chosen == width).mean(axis=0)
+                color = (shade, shade, 1.0)
+                axes.bar(range(shape.layers), share, 0.8, bottom, color=color, label=f"MLP {width} wide")
+                bottom += share
+            kept = np.array([row["attention"] for row in rows]).mean(axis=0)
+            axes.plot(range(shape.layers), kept, "o-", color=VERMILION, ms=3, lw=0.8, label="attention kept")
+            axes.set(title=f"{task}: {len(rows)} members of the front", ylabel="share", ylim=(0, 1.05))
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+        grid[-1].set_xlabel("layer")
+        drawn.figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return drawn.svg
