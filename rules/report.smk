@@ -63,8 +63,8 @@ rule report:
     conda:
         "../envs/report.yaml"
     resources:
-        mem_mb=memory(1),
-        runtime=30,
+        mem_mb=memory("report"),
+        runtime=runtime("report"),
     params:
         **SHARED,
         version=1,

@@ -1,7 +1,5 @@
 """The plan of jobs: what a dry-run shows, what parsing costs, how bad configurations are refused."""
 
-import re
-
 import pytest
 import yaml
 
@@ -72,15 +70,6 @@ def test_every_rule_has_script_log_benchmark_and_version(tmp_path):
         for directive in ("log:", "benchmark:", "conda:", "version="):
             assert directive in body, (name, directive)
         assert len((ROOT / f"workflow/scripts/{name}.py").read_text().splitlines()) <= 25, name
-
-
-def test_slurm_profile_names_every_gpu_rule_and_only_rules_that_exist():
-    profile = yaml.safe_load((ROOT / "profiles/slurm/config.yaml").read_text())
-    texts = "\n".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))
-    bodies = {text.split(":")[0]: text for text in texts.split("\nrule ")[1:]}
-    named = {entry.split(":")[0] for entry in profile["set-resources"] if "gpu" in entry}
-    assert named == {name for name, body in bodies.items() if re.search(r"gpu=(GPU|TRAINING_GPUS),", body)}
-    assert profile["slurm-status-command"] == "squeue"
 
 
 def test_environments_are_pinned_as_the_lock():

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import platform
 import shutil
 import sys
 import traceback
@@ -116,6 +117,7 @@ def job(snakemake: Any) -> Iterator[Job]:
     log = Path(snakemake.log[0])
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w", buffering=1) as stream, _redirected(stream.fileno()):
+        print(f"rule {snakemake.rule} on {_where()}", file=sys.stderr)
         try:
             run = Job(snakemake)
             yield run
@@ -128,6 +130,12 @@ def job(snakemake: Any) -> Iterator[Job]:
         except Exception:
             traceback.print_exc()
             raise SystemExit(1) from None
+
+
+def _where() -> str:
+    """Name of the machine, and the number of the SLURM job if it is one."""
+    number = os.environ.get("SLURM_JOB_ID")
+    return os.environ.get("SLURMD_NODENAME", platform.node()) + (f", SLURM job {number}" if number else "")
 
 
 def _without(value: Any, keys: tuple[str, ...]) -> Any:
