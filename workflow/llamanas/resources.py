@@ -19,7 +19,8 @@ CUDA_MB = 3000  # host memory that a process with a GPU takes besides
 MARGIN = 1.3
 ITEMS = 2000  # assumed where a task's items are not limited
 ITEM_TOKENS = 64  # assumed of an item with its choices, worked examples apart
-FRONT = 30  # assumed members of a front
+FRONT = 30  # assumed members of a front, if so many are measured
+SHARE = 0.6  # arithmetic of candidates by that of full networks one by one: they are smaller and share layers
 # A slow node, so that few jobs meet their time limit: operations per second of a CPU thread and of a GPU, bytes per
 # second of a shared file system. How long a job really takes is measured by `python -m llamanas.estimate`.
 SLOW_THREAD, SLOW_GPU, SLOW_DISK = 30e9, 10e12, 100e6
@@ -81,15 +82,35 @@ def known_model(config: dict) -> Model | None:
     return None
 
 
-def need(rule: str, config: dict, model: Model) -> Need:
+@dataclass(frozen=True)
+class Items:
+    """How many items of a task the search and the report have, and tokens of one item with its choices."""
+
+    search: int
+    report: int
+    tokens: int
+
+    @classmethod
+    def assumed(cls, config: dict) -> "Items":
+        """What the configuration says, and a guess where it leaves that open."""
+        data = config["data"]
+        search, report = (ITEMS if data[f"{split}_items"] is None else data[f"{split}_items"] for split in _SPLITS)
+        return cls(search, report, ITEM_TOKENS * (1 + (data["few_shot"] or 0)))
+
+
+_SPLITS = ("search", "report")
+
+
+def need(rule: str, config: dict, model: Model, items: Items | None = None) -> Need:
     """What one job of this rule needs."""
+    items = items or Items.assumed(config)
     weights = 4 * model.parameters
     stored = model.parameters * bytes_per_parameter({"dtype": "float32"}, config["model"]["dtype"])
     computed = model.parameters * (2 if config["compute"]["dtype"] == "bfloat16" else 4)
     if rule in TRAININGS:
         return _training(rule, config, model, weights, stored)
     if rule in MEASURED:
-        tokens = MEASURED[rule](config)
+        tokens = MEASURED[rule](config, items)
         shared = config["compute"]["shared_gb"] * 1024 * MB
         batch = (config["compute"]["batch_tokens"] or 512) * model.kept / model.layers * 4
         copies = 2 if rule in ("measure_references", "measure_healing") else 1
@@ -106,7 +127,7 @@ def need(rule: str, config: dict, model: Model) -> Need:
         memory, files, kept = FILES[rule]
         return Need(0, memory * weights, 0, files * weights, kept * (stored if rule != "export_onnx" else weights))
     if rule == "benchmark_accuracy":
-        return Need(2 * model.macs * _report_tokens(config), 3 * weights, 0, weights)
+        return Need(2 * model.macs * items.report * items.tokens, 3 * weights, 0, weights)
     if rule == "benchmark_speed":
         about = config["benchmark"]
         tokens = about["repeats"] * 2 * (about["prompt_tokens"] + about["new_tokens"])
@@ -124,31 +145,25 @@ FILES = {
 }
 
 
-def _items(limit: int | None) -> int:
-    return ITEMS if limit is None else limit
+def _chunk_tokens(config: dict, items: Items) -> float:
+    return SHARE * ceil(config["search"]["population"] / config["search"]["chunks"]) * items.search * items.tokens
 
 
-def _item_tokens(config: dict) -> int:
-    return ITEM_TOKENS * (1 + (config["data"]["few_shot"] or 0))
+def _front_tokens(config: dict, items: Items) -> float:
+    measured = config["search"]["population"] * (1 + config["search"]["generations"])
+    return SHARE * min(FRONT, measured) * items.report * items.tokens
 
 
-def _report_tokens(config: dict) -> int:
-    return _items(config["data"]["report_items"]) * _item_tokens(config)
+def _reference_tokens(config: dict, items: Items) -> float:
+    return (3 + len(config["baselines"]["ratios"])) * len(config["tasks"]) * items.report * items.tokens
 
 
-def _chunk_tokens(config: dict) -> int:
-    candidates = ceil(config["search"]["population"] / config["search"]["chunks"])
-    return candidates * _items(config["data"]["search_items"]) * _item_tokens(config)
-
-
-# Rules that measure sub-networks: tokens that pass through a network, counted once for each network.
+# Rules that measure sub-networks: tokens that pass through a full network, or would take as long.
 MEASURED = {
     "evaluate_chunk": _chunk_tokens,
-    "evaluate_front": lambda config: FRONT * _report_tokens(config),
-    "measure_healing": lambda config: 2 * _report_tokens(config),
-    "measure_references": lambda config: (
-        (3 + len(config["baselines"]["ratios"])) * len(config["tasks"]) * _report_tokens(config)
-    ),
+    "evaluate_front": _front_tokens,
+    "measure_healing": lambda config, items: 2 * items.report * items.tokens,
+    "measure_references": _reference_tokens,
 }
 
 
@@ -168,8 +183,6 @@ def _training(rule: str, config: dict, model: Model, weights: int, stored: int) 
     passes["stratified"] = 1 + settings.get("subnets", 0)
     number = passes[settings["strategy"]] if "strategy" in settings else 1
     operations = (6 * number + 2 * bool(teacher)) * model.macs * settings["batch_tokens"] * settings["steps"]
-    if rule == "train_baseline":
-        operations += 2 * model.macs * len(config["tasks"]) * _report_tokens(config)
     memory = weights + 3 * trained + activations + teacher
     saved = (3 * trained if settings["steps"] >= settings["checkpoint_steps"] else 0) * 2
     kept = 0 if rule == "train_baseline" else stored

@@ -12,8 +12,8 @@ class Results:
     ``archives``, ``fronts`` and ``picks`` are by task, in the order of the configuration. ``accuracy`` and ``speed``
     have the rows of all exported files, ``healing`` those of the healed picks. ``manifests`` holds file lists with
     hashes, each under the words that say what it lists. ``packages`` are the versions that the tables were made with,
-    ``settings`` the whole configuration with its defaults, and ``space_size`` counts the sub-networks of the search
-    space.
+    ``settings`` the whole configuration with its defaults, ``space_size`` counts the sub-networks of the search
+    space, and ``usage`` has what the jobs of each rule took, as :func:`llamanas.report.usage.usage_by_rule` gives it.
     """
 
     shape: ModelShape
@@ -29,3 +29,4 @@ class Results:
     manifests: dict[str, list[dict]]
     packages: dict[str, str]
     space_size: int
+    usage: list[dict]

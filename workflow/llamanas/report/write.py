@@ -13,6 +13,7 @@ from llamanas.report.page import write_page
 from llamanas.report.progress import draw_progress
 from llamanas.report.results import Results
 from llamanas.report.summary import summarize
+from llamanas.report.usage import usage_by_rule
 from llamanas.supernet.space import SearchSpace, minimum_depth
 
 
@@ -59,6 +60,7 @@ def read_results(run: Job) -> Results:
         speed=run.rows("speed"),
         losses=run.rows("losses"),
         healing=run.rows("healing"),
+        usage=usage_by_rule(run.rows("resources")),
         importance=run.rows("importance"),
         manifests={"the super-network, from which every sub-network is cut": run.rows("manifest")},
         packages=package_versions(
