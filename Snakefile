@@ -21,9 +21,11 @@ os.environ.update(
 )
 
 from llamanas import failures, leftovers, settings
-from llamanas.devices import visible_gpus
+from llamanas.devices import check_gpus, visible_gpus
 from llamanas.errors import LlamaNasError
 from llamanas.quantize.recipes import FLOAT, MEASURED
+from llamanas.resources import known_model, memory_mb, runtime_minutes
+from llamanas.slurm import cancel_leftovers
 
 
 configfile: ROOT / "config/config.yaml"
@@ -60,6 +62,10 @@ include: "rules/baselines.smk"
 include: "rules/quantize.smk"
 include: "rules/benchmark.smk"
 include: "rules/report.smk"
+
+
+onstart:
+    cancel_leftovers(Path.cwd())
 
 
 onerror:

@@ -30,8 +30,8 @@ rule train_baseline:
     threads: config["compute"]["threads"]
     resources:
         gpu=TRAINING_GPUS,
-        mem_mb=memory(6, 2000 * PROCESSES),
-        runtime=240,
+        mem_mb=memory("train_baseline"),
+        runtime=runtime("train_baseline"),
     params:
         **SHARED,
         processes=PROCESSES,
@@ -64,8 +64,8 @@ rule measure_references:
     threads: config["compute"]["threads"]
     resources:
         gpu=GPU,
-        mem_mb=memory(2, SHARED_MB),
-        runtime=120,
+        mem_mb=memory("measure_references"),
+        runtime=runtime("measure_references"),
     params:
         **SHARED,
         version=1,
@@ -96,8 +96,8 @@ rule baselines:
     conda:
         "../envs/tables.yaml"
     resources:
-        mem_mb=memory(1),
-        runtime=10,
+        mem_mb=memory("baselines"),
+        runtime=runtime("baselines"),
     params:
         **SHARED,
         version=1,

@@ -16,8 +16,8 @@ rule benchmark_accuracy:
     conda:
         "../envs/models.yaml"
     resources:
-        mem_mb=memory(3),
-        runtime=120,
+        mem_mb=memory("benchmark_accuracy"),
+        runtime=runtime("benchmark_accuracy"),
     params:
         **SHARED,
         version=2,
@@ -46,8 +46,8 @@ rule benchmark_speed:
     # All cores are reserved, so that no other local job disturbs the clock; compute.threads of them are used.
     threads: workflow.cores or config["compute"]["threads"]
     resources:
-        mem_mb=memory(3),
-        runtime=60,
+        mem_mb=memory("benchmark_speed"),
+        runtime=runtime("benchmark_speed"),
     params:
         **SHARED,
         version=2,

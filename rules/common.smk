@@ -4,8 +4,6 @@ RESULTS = Path(config["results"])
 LOGS = Path("logs")
 GENERATIONS = config["search"]["generations"]
 EXPORTED = ["full", *[pick for pick in config["export"]["picks"] if pick != "full"]]
-GPU = int(config["compute"]["device"] != "cpu" and visible_gpus() > 0)
-TRAINING_GPUS = GPU * config["compute"]["processes"]
 # How many generations follow, how many jobs measure them, and what else they write changes nothing in a generation.
 SEARCH = {
     key: value
@@ -13,6 +11,31 @@ SEARCH = {
     if key not in ("chunks", "generations", "keep_answers")
 }
 PROCESSES = config["compute"]["processes"]
+
+
+def given(resources, name):
+    """A number that the command line or a profile gives among its resources, or None."""
+    value = (resources or {}).get(name)
+    return getattr(value, "value", value)
+
+
+# Whether a cluster has GPUs its profile must say; on one machine one can look.
+CLUSTER_GPUS = given(workflow.resource_settings.default_resources, "cluster_gpus")
+GPU = int(
+    config["compute"]["device"] != "cpu"
+    and (visible_gpus() if CLUSTER_GPUS is None else CLUSTER_GPUS) > 0
+)
+if CLUSTER_GPUS is None and workflow.is_main_process:
+    try:
+        check_gpus(
+            given(workflow.resource_settings.resources, "gpu"),
+            GPU * PROCESSES,
+            visible_gpus(),
+        )
+    except LlamaNasError as error:
+        raise WorkflowError(str(error)) from None
+TRAINING_GPUS = GPU * PROCESSES
+MODEL = known_model(config)
 # Of interest to trainings alone.
 COMPUTE = {key: value for key, value in config["compute"].items() if key != "processes"}
 # Whether a task's file may run code says something of the items only where it may.
@@ -24,15 +47,26 @@ RECIPES = config["quantize"]["recipes"]
 HEALED = config["heal"]["steps"] > 0
 
 
-def memory(factor, besides=0):
-    """Memory in MB of a job that holds its input files this many times; grows with each attempt."""
-    return lambda wildcards, input, attempt: int(
-        attempt * (1500 + besides + factor * input.size_mb)
+def model_when(input):
+    """The model's sizes, once they are known."""
+    if MODEL:
+        return MODEL
+    input.size_mb  # fails before the model is fetched, upon which Snakemake asks again later
+    return known_model(config)
+
+
+def memory(stage):
+    """Memory in MB of a job of this rule, estimated from the model and the configuration."""
+    return lambda wildcards, input, attempt: memory_mb(
+        stage, config, model_when(input), GPU, attempt
     )
 
 
-# Hidden states that the candidates of an evaluation share.
-SHARED_MB = 1024 * config["compute"]["shared_gb"]
+def runtime(stage):
+    """Time limit in minutes of a job of this rule."""
+    return lambda wildcards, input, attempt: runtime_minutes(
+        stage, config, model_when(input), GPU, attempt
+    )
 
 
 wildcard_constraints:

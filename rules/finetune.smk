@@ -22,8 +22,8 @@ rule write_examples:
     threads: config["compute"]["threads"]
     resources:
         gpu=GPU,
-        mem_mb=memory(3),
-        runtime=120,
+        mem_mb=memory("write_examples"),
+        runtime=runtime("write_examples"),
     params:
         **SHARED,
         version=2,
@@ -73,8 +73,8 @@ rule finetune:
     threads: config["compute"]["threads"]
     resources:
         gpu=TRAINING_GPUS,
-        mem_mb=memory(5, 2000 * PROCESSES),
-        runtime=720,
+        mem_mb=memory("finetune"),
+        runtime=runtime("finetune"),
     params:
         **SHARED,
         processes=PROCESSES,
@@ -100,8 +100,8 @@ rule rank_importance:
     threads: config["compute"]["threads"]
     resources:
         gpu=GPU,
-        mem_mb=memory(3),
-        runtime=60,
+        mem_mb=memory("rank_importance"),
+        runtime=runtime("rank_importance"),
     params:
         **SHARED,
         version=2,

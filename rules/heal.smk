@@ -22,8 +22,8 @@ rule heal:
     threads: config["compute"]["threads"]
     resources:
         gpu=TRAINING_GPUS,
-        mem_mb=memory(6, 2000 * PROCESSES),
-        runtime=240,
+        mem_mb=memory("heal"),
+        runtime=runtime("heal"),
     params:
         **SHARED,
         processes=PROCESSES,
@@ -52,8 +52,8 @@ rule measure_healing:
     threads: config["compute"]["threads"]
     resources:
         gpu=GPU,
-        mem_mb=memory(2, SHARED_MB),
-        runtime=60,
+        mem_mb=memory("measure_healing"),
+        runtime=runtime("measure_healing"),
     params:
         **SHARED,
         version=1,

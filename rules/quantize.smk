@@ -16,8 +16,8 @@ rule extract_subnet:
     conda:
         "../envs/models.yaml"
     resources:
-        mem_mb=memory(3),
-        runtime=30,
+        mem_mb=memory("extract_subnet"),
+        runtime=runtime("extract_subnet"),
     params:
         **SHARED,
         version=1,
@@ -41,8 +41,8 @@ rule export_onnx:
     conda:
         "../envs/models.yaml"
     resources:
-        mem_mb=memory(4),
-        runtime=60,
+        mem_mb=memory("export_onnx"),
+        runtime=runtime("export_onnx"),
     params:
         **SHARED,
         version=1,
@@ -66,8 +66,8 @@ rule measure_bits:
     threads: config["compute"]["threads"]
     resources:
         gpu=GPU,
-        mem_mb=memory(3),
-        runtime=120,
+        mem_mb=memory("measure_bits"),
+        runtime=runtime("measure_bits"),
     params:
         **SHARED,
         version=1,
@@ -93,8 +93,8 @@ rule quantize:
     conda:
         "../envs/models.yaml"
     resources:
-        mem_mb=memory(4),
-        runtime=60,
+        mem_mb=memory("quantize"),
+        runtime=runtime("quantize"),
     params:
         **SHARED,
         version=2,

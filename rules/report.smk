@@ -57,25 +57,60 @@ def drawings(kind, category, what):
     ]
 
 
+REPORTED = dict(
+    **HEALING,
+    baselines=made_baselines,
+    # Of a single task there is nowhere to go.
+    transfer=(
+        expand(rules.evaluate_transfer.output.transfer, task=config["tasks"])
+        if len(config["tasks"]) > 1
+        else []
+    ),
+    archive=expand(rules.evaluate_front.input.archive, task=config["tasks"]),
+    front=expand(rules.select_front.output.front, task=config["tasks"]),
+    picks=expand(rules.select_front.output.picks, task=config["tasks"]),
+    accuracy=ACCURACY,
+    speed=sorted(set(SPEED)),
+    losses=[rules.finetune.output.losses, rules.train_supernet.output.losses],
+    importance=rules.build_supernet.output.importance,
+    space=rules.build_supernet.output.space,
+    manifest=rules.build_supernet.output.manifest,
+    config=rules.build_supernet.output.config,
+    folders=expand(
+        RESULTS / "subnets/{task}/{pick}/manifest.parquet",
+        task=config["tasks"],
+        pick=config["export"]["picks"],
+    ),
+)
+
+
+rule collect_usage:
+    input:
+        **REPORTED,
+    output:
+        resources=RESULTS / "report/resources.parquet",
+    log:
+        LOGS / "collect_usage.log",
+    benchmark:
+        LOGS / "collect_usage.tsv"
+    conda:
+        "../envs/report.yaml"
+    resources:
+        mem_mb=memory("collect_usage"),
+        runtime=runtime("collect_usage"),
+    params:
+        **SHARED,
+        version=1,
+        logs=str(LOGS),
+        settings=config,
+    script:
+        "../workflow/scripts/collect_usage.py"
+
+
 rule report:
     input:
-        **HEALING,
-        archive=expand(rules.evaluate_front.input.archive, task=config["tasks"]),
-        front=expand(rules.select_front.output.front, task=config["tasks"]),
-        picks=expand(rules.select_front.output.picks, task=config["tasks"]),
-        accuracy=ACCURACY,
-        speed=sorted(set(SPEED)),
-        losses=[rules.finetune.output.losses, rules.train_supernet.output.losses],
-        importance=rules.build_supernet.output.importance,
-        space=rules.build_supernet.output.space,
-        manifest=rules.build_supernet.output.manifest,
-        config=rules.build_supernet.output.config,
-        folders=expand(
-            RESULTS / "subnets/{task}/{pick}/manifest.parquet",
-            task=config["tasks"],
-            pick=config["export"]["picks"],
-        ),
-        baselines=made_baselines,
+        **REPORTED,
+        resources=rules.collect_usage.output.resources,
     output:
         summary=RESULTS / "report/summary.parquet",
         configuration=RESULTS / "report/experiment.json",
@@ -94,8 +129,8 @@ rule report:
     conda:
         "../envs/report.yaml"
     resources:
-        mem_mb=memory(1),
-        runtime=30,
+        mem_mb=memory("report"),
+        runtime=runtime("report"),
     params:
         **SHARED,
         version=2,

@@ -37,8 +37,8 @@ rule propose_candidates:
     conda:
         "../envs/tables.yaml"
     resources:
-        mem_mb=memory(1),
-        runtime=30,
+        mem_mb=memory("propose_candidates"),
+        runtime=runtime("propose_candidates"),
     params:
         **SHARED,
         version=1,
@@ -66,8 +66,8 @@ rule evaluate_heat:
         "../envs/models.yaml"
     resources:
         gpu=GPU,
-        mem_mb=memory(3, SHARED_MB),
-        runtime=60,
+        mem_mb=memory("evaluate_heat"),
+        runtime=runtime("evaluate_heat"),
     params:
         **SHARED,
         version=1,
@@ -95,8 +95,8 @@ rule race_candidates:
     conda:
         "../envs/tables.yaml"
     resources:
-        mem_mb=memory(4),
-        runtime=10,
+        mem_mb=memory("race_candidates"),
+        runtime=runtime("race_candidates"),
     params:
         **SHARED,
         version=1,
@@ -124,8 +124,8 @@ rule evaluate_chunk:
         "../envs/models.yaml"
     resources:
         gpu=GPU,
-        mem_mb=memory(3, SHARED_MB),
-        runtime=120,
+        mem_mb=memory("evaluate_chunk"),
+        runtime=runtime("evaluate_chunk"),
     params:
         **SHARED,
         version=2,
@@ -156,8 +156,8 @@ rule collect_generation:
     conda:
         "../envs/tables.yaml"
     resources:
-        mem_mb=memory(1),
-        runtime=10,
+        mem_mb=memory("collect_generation"),
+        runtime=runtime("collect_generation"),
     params:
         **SHARED,
         version=1,

@@ -20,8 +20,8 @@ rule evaluate_front:
         "../envs/models.yaml"
     resources:
         gpu=GPU,
-        mem_mb=memory(3, SHARED_MB),
-        runtime=120,
+        mem_mb=memory("evaluate_front"),
+        runtime=runtime("evaluate_front"),
     params:
         **SHARED,
         version=2,
@@ -46,8 +46,8 @@ rule select_front:
     conda:
         "../envs/tables.yaml"
     resources:
-        mem_mb=memory(1),
-        runtime=10,
+        mem_mb=memory("select_front"),
+        runtime=runtime("select_front"),
     params:
         **SHARED,
         version=1,

@@ -20,8 +20,8 @@ rule train_supernet:
     threads: config["compute"]["threads"]
     resources:
         gpu=TRAINING_GPUS,
-        mem_mb=memory(6, 2000 * PROCESSES),
-        runtime=720,
+        mem_mb=memory("train_supernet"),
+        runtime=runtime("train_supernet"),
     params:
         **SHARED,
         processes=PROCESSES,
@@ -50,8 +50,8 @@ rule build_supernet:
     conda:
         "../envs/models.yaml"
     resources:
-        mem_mb=memory(3),
-        runtime=30,
+        mem_mb=memory("build_supernet"),
+        runtime=runtime("build_supernet"),
     params:
         **SHARED,
         version=1,

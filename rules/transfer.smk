@@ -1,4 +1,4 @@
-"""Every task's picks measured on every task; made by `snakemake transfer` alone."""
+"""Every task's picks measured on every task."""
 
 
 rule evaluate_transfer:
@@ -18,8 +18,8 @@ rule evaluate_transfer:
         "../envs/models.yaml"
     resources:
         gpu=GPU,
-        mem_mb=memory(3, SHARED_MB),
-        runtime=120,
+        mem_mb=memory("evaluate_transfer"),
+        runtime=runtime("evaluate_transfer"),
     params:
         **SHARED,
         version=1,
@@ -29,29 +29,3 @@ rule evaluate_transfer:
         dtype=config["model"]["dtype"],
     script:
         "../workflow/scripts/evaluate_transfer.py"
-
-
-rule transfer:
-    input:
-        transfer=expand(rules.evaluate_transfer.output.transfer, task=config["tasks"]),
-        front=expand(rules.select_front.output.front, task=config["tasks"]),
-        config=rules.build_supernet.output.config,
-    output:
-        transfer=RESULTS / "transfer.parquet",
-        matrix=RESULTS / "transfer/matrix.svg",
-        layers=RESULTS / "transfer/layers.svg",
-    log:
-        LOGS / "transfer.log",
-    benchmark:
-        LOGS / "transfer.tsv"
-    conda:
-        "../envs/report.yaml"
-    resources:
-        mem_mb=memory(1),
-        runtime=10,
-    params:
-        **SHARED,
-        version=1,
-        tasks=config["tasks"],
-    script:
-        "../workflow/scripts/transfer.py"

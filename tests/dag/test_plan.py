@@ -1,7 +1,5 @@
 """The plan of jobs: what a dry-run shows, what parsing costs, how bad configurations are refused."""
 
-import re
-
 import pytest
 import yaml
 
@@ -13,7 +11,7 @@ DEFAULT = {
     "propose_candidates": 6, "evaluate_chunk": 12, "collect_generation": 6, "evaluate_front": 3,
     "select_front": 3,
     "extract_subnet": 3, "export_onnx": 4, "quantize": 4, "benchmark_accuracy": 12, "benchmark_speed": 8,
-    "report": 1, "all": 1,
+    "collect_usage": 1, "report": 1, "all": 1,
 }  # fmt: skip
 
 
@@ -52,10 +50,11 @@ def test_racing_plans_a_heat_for_every_chunk(tmp_path):
     assert (plan["evaluate_heat"], plan["race_candidates"], plan["evaluate_chunk"]) == (4, 2, 4)
 
 
-def test_transfer_is_planned_by_its_name_alone(tmp_path):
-    plan = planned_jobs(snakemake(tmp_path, "-n", "transfer").stdout)
-    assert (plan["evaluate_transfer"], plan["transfer"], plan["select_front"]) == (3, 1, 3)
-    assert not plan.keys() & {"export_onnx", "report"}
+def test_transfer_is_measured_where_there_are_several_tasks(tmp_path):
+    config = tmp_path / "one.yaml"
+    config.write_text(yaml.safe_dump({"tasks": ["mini_language"]}))
+    assert planned_jobs(snakemake(tmp_path, "-n").stdout)["evaluate_transfer"] == 3
+    assert "evaluate_transfer" not in planned_jobs(snakemake(tmp_path, "-n", "--configfile", str(config)).stdout)
 
 
 def test_many_generations_and_chunks_are_planned(tmp_path):
@@ -92,15 +91,6 @@ def test_every_rule_has_script_log_benchmark_and_version(tmp_path):
         for directive in ("log:", "benchmark:", "conda:", "version="):
             assert directive in body, (name, directive)
         assert len((ROOT / f"workflow/scripts/{name}.py").read_text().splitlines()) <= 25, name
-
-
-def test_slurm_profile_names_every_gpu_rule_and_only_rules_that_exist():
-    profile = yaml.safe_load((ROOT / "profiles/slurm/config.yaml").read_text())
-    texts = "\n".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))
-    bodies = {text.split(":")[0]: text for text in texts.split("\nrule ")[1:]}
-    named = {entry.split(":")[0] for entry in profile["set-resources"] if "gpu" in entry}
-    assert named == {name for name, body in bodies.items() if re.search(r"gpu=(GPU|TRAINING_GPUS),", body)}
-    assert profile["slurm-status-command"] == "squeue"
 
 
 def test_environments_are_pinned_as_the_lock():

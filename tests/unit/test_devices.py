@@ -1,5 +1,8 @@
 """Leased devices: each job has its own, several where it asks for them, and they are free again afterwards."""
 
+import os
+import subprocess
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -88,3 +91,60 @@ def test_too_few_gpus_are_named(gpus):
     gpus(0)
     with pytest.raises(LlamaNasError, match="compute.device is 'cuda' but PyTorch sees no GPU"), leased_devices("cuda"):
         pass
+
+
+@pytest.mark.parametrize(("limit", "processes", "visible"), [(1, 0, 0), (1, 1, 1), (4, 4, 4), (2, 1, 4), (None, 2, 2)])
+def test_limits_that_a_machine_can_keep(limit, processes, visible):
+    devices.check_gpus(limit, processes, visible)
+
+
+@pytest.mark.parametrize(
+    ("limit", "processes", "visible", "words"),
+    [
+        (4, 1, 2, "resources: gpu is 4, but 2 GPUs are visible"),
+        (2, 0, 0, "resources: gpu is 2, but 0 GPUs are visible"),
+        (1, 4, 8, "compute.processes is 4, but resources: gpu lets local jobs use 1 GPUs"),
+        (None, 3, 2, "compute.processes is 3, but resources: gpu lets local jobs use 2 GPUs"),
+    ],
+)
+def test_limits_that_it_cannot_keep_are_refused_at_start(limit, processes, visible, words):
+    with pytest.raises(LlamaNasError, match=words):
+        devices.check_gpus(limit, processes, visible)
+
+
+def test_hidden_gpus_are_not_visible(monkeypatch, tmp_path):
+    for name in ("nvidia0", "nvidia1", "nvidia2", "nvidiactl", "nvidia-uvm"):
+        (tmp_path / name).touch()
+    monkeypatch.setattr(devices, "DEVICE_FILES", tmp_path)
+    for named, count in {None: 3, "0,2": 2, "": 0, "1": 1, "GPU-a,GPU-b,GPU-c,GPU-d": 3}.items():
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        if named is not None:
+            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
+        assert devices.visible_gpus() == count, named
+
+
+JOB = """
+import sys, time
+from pathlib import Path
+import torch
+torch.cuda.is_available, torch.cuda.device_count = lambda: True, lambda: 2
+from llamanas.devices import leased_devices
+with leased_devices("auto") as leased:
+    began = time.monotonic()
+    time.sleep(0.5)
+    print(leased[0], began, time.monotonic())
+"""
+
+
+def test_processes_never_share_a_gpu(tmp_path):
+    environment = {k: v for k, v in os.environ.items() if k != "CUDA_VISIBLE_DEVICES"} | {"TMPDIR": str(tmp_path)}
+    environment["PYTHONPATH"] = str(Path(devices.__file__).parents[1])
+    jobs = [
+        subprocess.Popen([sys.executable, "-c", JOB], env=environment, stdout=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    held = [job.communicate(timeout=120)[0].split() for job in jobs]
+    assert all(job.returncode == 0 for job in jobs)
+    for device in ("cuda:0", "cuda:1"):
+        spans = sorted((float(began), float(ended)) for name, began, ended in held if name == device)
+        assert spans and all(first[1] <= second[0] for first, second in zip(spans, spans[1:], strict=False))

@@ -230,6 +230,18 @@ _COLUMNS: dict[str, dict[str, pa.DataType]] = {
         "decode_speedup_fp32": pa.float64(),
         "smaller_not_faster": pa.bool_(),
     },
+    "resources": {  # one row for each job
+        "rule": pa.string(),
+        "job": pa.string(),  # its wildcards
+        "node": pa.string(),
+        "slurm_job": pa.string(),
+        "gpu": pa.bool_(),
+        "seconds": pa.float64(),
+        "estimated_minutes": pa.int32(),  # the time limit that its first attempt asks for
+        "memory_mb": pa.float64(),
+        "slurm_memory_mb": pa.float64(),
+        "estimated_memory_mb": pa.int32(),
+    },
 }
 
 SCHEMAS = {name: pa.schema(list(columns.items())) for name, columns in _COLUMNS.items()}

@@ -11,10 +11,41 @@ from typing import IO
 
 from llamanas.errors import LlamaNasError
 
+DEVICE_FILES = Path("/dev")
+
 
 def visible_gpus() -> int:
-    """Number of NVIDIA device files on this machine; needs no GPU library, so the Snakefile may ask."""
-    return len([path for path in Path("/dev").glob("nvidia*") if path.name.removeprefix("nvidia").isdigit()])
+    """Number of NVIDIA device files on this machine that CUDA_VISIBLE_DEVICES does not hide.
+
+    It needs no GPU library, so the Snakefile may ask.
+    """
+    present = len([path for path in DEVICE_FILES.glob("nvidia*") if path.name.removeprefix("nvidia").isdigit()])
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return present if named is None else min(present, len([name for name in named.split(",") if name.strip()]))
+
+
+def check_gpus(limit: float | None, processes: int, visible: int) -> None:
+    """Refuse a plan that this machine's GPUs cannot keep, before any job starts.
+
+    ``limit`` is how many GPUs local jobs may use together (Snakemake's `--resources gpu=`), ``processes`` how many each
+    training takes, 0 where none is used; a limit of 1 is right without a GPU too.
+
+    Raises:
+        LlamaNasError: the limit is above what is visible, or a training takes more than the limit.
+    """
+    if limit is None:
+        limit = visible
+    if limit > max(visible, 1):
+        raise LlamaNasError(
+            f"resources: gpu is {limit:g}, but {visible} GPUs are visible on this machine, so that jobs would wait for "
+            f"each other. Set it to {max(visible, 1)} in profiles/default or with --resources gpu={max(visible, 1)}; "
+            "nvidia-smi and CUDA_VISIBLE_DEVICES say which GPUs there are."
+        )
+    if processes > limit:
+        raise LlamaNasError(
+            f"compute.processes is {processes}, but resources: gpu lets local jobs use {limit:g} GPUs. Lower it, or "
+            f"raise the limit with --resources gpu={processes}; {visible} GPUs are visible here."
+        )
 
 
 def _lock_free_gpus(visible: int, count: int) -> dict[int, IO[str]]:

@@ -3,6 +3,7 @@
 Imported while Snakemake parses.
 """
 
+import os
 import re
 import socket
 from collections.abc import Iterable, Iterator
@@ -22,7 +23,9 @@ KILLED = (
 def heading(rule: str, wildcards: dict[str, str]) -> str:
     """First line of a job's log."""
     about = ", ".join(f"{name}={value}" for name, value in wildcards.items())
-    return f"rule {rule}{f' ({about})' if about else ''} on node {socket.gethostname()}"
+    number = os.environ.get("SLURM_JOB_ID")
+    node = os.environ.get("SLURMD_NODENAME", socket.gethostname()) + (f", SLURM job {number}" if number else "")
+    return f"rule {rule}{f' ({about})' if about else ''} on node {node}"
 
 
 def in_words(error: Exception) -> str:

@@ -140,6 +140,17 @@ def experiment(tasks: list[str]) -> Results:
         manifests={"the super-network": [{"file": "model.safetensors", "bytes": 538_090_408, "sha256": "a" * 64}]},
         packages={"torch": "2.13.0", "onnxruntime": "1.24.1"},
         space_size=123_456_789_012_345,
+        usage=[
+            {
+                "rule": "finetune",
+                "jobs": 1,
+                "seconds": 1234.5,
+                "longest_minutes": 20.6,
+                "estimated_minutes": 35,
+                "memory_mb": 3456.7,
+                "estimated_memory_mb": 5432,
+            }
+        ],  # fmt: skip
     )
 
 

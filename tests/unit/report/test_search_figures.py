@@ -2,10 +2,7 @@
 
 import re
 
-from llamanas.architecture import ModelShape
-from llamanas.report.search import draw_comparison, draw_layers, draw_transfer
-
-SHAPE = ModelShape("llama", 4, 64, 256, 4, 2, 16, 320, tied_head=True)
+from llamanas.report.search import draw_comparison, draw_transfer
 
 
 def texts(svg: str) -> list[str]:
@@ -33,13 +30,3 @@ def test_transfer_shows_every_accuracy_but_the_full_networks():
     ]
     shown = texts(draw_transfer(rows))
     assert {"50.0", "41.0", "47.0", "60.0"} <= set(shown) and "99.9" not in shown
-
-
-def test_layers_name_every_width():
-    rows = [
-        {"attention": [True, True, False, False], "intermediate_sizes": [256, 64, 64, 0]},
-        {"attention": [True, False, True, True], "intermediate_sizes": [256, 256, 0, 128]},
-    ]
-    shown = texts(draw_layers({"a": rows, "b": rows[:1]}, SHAPE))
-    assert {"MLP 64 wide", "MLP 128 wide", "MLP 256 wide", "attention kept"} <= set(shown)
-    assert {"a: 2 members of the front", "b: 1 members of the front"} <= set(shown)

@@ -1,11 +1,9 @@
-"""Figures about searches: how algorithms compare, whether picks transfer, what each layer of the fronts keeps."""
+"""Figures about searches: how algorithms compare, and whether picks transfer to other tasks."""
 
 from itertools import cycle
 
 import numpy as np
-from matplotlib.ticker import MaxNLocator
 
-from llamanas.architecture import ModelShape
 from llamanas.report.style import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, VERMILION, drawing
 
 
@@ -57,30 +55,4 @@ def draw_transfer(rows: list[dict]) -> str:
         grid[-1].set_xlabel("measured on")
         if image is not None:
             drawn.figure.colorbar(image, ax=grid, label="points more than\nthe task's own pick")
-    return drawn.svg
-
-
-def draw_layers(fronts: dict[str, list[dict]], shape: ModelShape) -> str:
-    """SVG of how often the members of each task's front keep each layer's attention, and how wide its MLPs are.
-
-    ``fronts`` are rows with the columns of an architecture, by task.
-    """
-    widths = sorted({w for rows in fronts.values() for row in rows for w in row["intermediate_sizes"]} - {0})
-    shades = [(0.85 - 0.75 * index / max(len(widths) - 1, 1)) for index in range(len(widths))]
-    with drawing("layers", "What each layer of the fronts keeps", 1.5 * len(fronts) + 0.9) as drawn:
-        grid = drawn.figure.subplots(len(fronts), 1, sharex=True, squeeze=False)[:, 0]
-        for axes, (task, rows) in zip(grid, fronts.items(), strict=True):
-            chosen = np.array([row["intermediate_sizes"] for row in rows])
-            bottom = np.zeros(shape.layers)
-            for width, shade in zip(reversed(widths), reversed(shades), strict=True):
-                share = (chosen == width).mean(axis=0)
-                color = (shade, shade, 1.0)
-                axes.bar(range(shape.layers), share, 0.8, bottom, color=color, label=f"MLP {width} wide")
-                bottom += share
-            kept = np.array([row["attention"] for row in rows]).mean(axis=0)
-            axes.plot(range(shape.layers), kept, "o-", color=VERMILION, ms=3, lw=0.8, label="attention kept")
-            axes.set(title=f"{task}: {len(rows)} members of the front", ylabel="share", ylim=(0, 1.05))
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
-        grid[-1].set_xlabel("layer")
-        drawn.figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return drawn.svg

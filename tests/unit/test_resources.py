@@ -1,0 +1,81 @@
+"""Estimated needs: they follow the model and the configuration, and cover what jobs were seen to use."""
+
+import json
+
+import pytest
+
+from llamanas import settings
+from llamanas.architecture import ModelShape
+from llamanas.resources import FILES, MEASURED, TRAININGS, Model, known_model, memory_mb, need, runtime_minutes
+
+SMALL = Model.of_shape(ModelShape("llama", 30, 576, 1536, 9, 3, 64, 49152, True))  # SmolLM2-135M
+LARGE = Model.of_shape(ModelShape("llama", 32, 4096, 11008, 32, 32, 128, 32000, False))  # Llama-2-7B
+COMPUTING = [*TRAININGS, *MEASURED, *FILES, "rank_importance", "write_examples", "benchmark_accuracy"]
+
+
+def config(**changes) -> dict:
+    return settings.complete(changes)
+
+
+def test_sizes_are_those_of_the_published_models():
+    assert SMALL.parameters == 134_515_008 and LARGE.parameters == 6_738_415_616
+
+
+@pytest.mark.parametrize("rule", COMPUTING)
+def test_every_need_grows_with_the_model(rule):
+    about = config(instructions={"self_examples": 4})
+    small, large = need(rule, about, SMALL), need(rule, about, LARGE)
+    assert large.memory > small.memory > 4 * SMALL.parameters / 1.01
+    assert memory_mb(rule, about, LARGE, 0) > memory_mb(rule, about, SMALL, 0)
+
+
+def test_memory_and_time_grow_with_the_attempt():
+    about = config()
+    for estimate in (memory_mb, runtime_minutes):
+        first, third = (estimate("train_supernet", about, SMALL, 0, attempt) for attempt in (1, 3))
+        assert third == 3 * first
+
+
+def test_training_all_weights_takes_gradients_and_moments():
+    full, lora = (need("finetune", config(finetune={"method": method}), LARGE) for method in ("full", "lora"))
+    assert full.memory - lora.memory > 0.9 * 12 * LARGE.parameters
+    assert need("finetune", config(), LARGE) == lora, "a network of this size trains adapters unless asked otherwise"
+
+
+def test_each_setting_changes_what_it_costs():
+    base = need("evaluate_chunk", config(), SMALL)
+    assert need("evaluate_chunk", config(search={"population": 16}), SMALL).operations == 2 * base.operations
+    assert need("evaluate_chunk", config(search={"chunks": 4}), SMALL).operations == base.operations / 2
+    assert need("evaluate_chunk", config(compute={"shared_gb": 6}), SMALL).memory - base.memory == 4 * 2**30
+    halves = need("evaluate_chunk", config(compute={"dtype": "bfloat16"}), LARGE)
+    assert need("evaluate_chunk", config(), LARGE).memory - halves.memory == 2 * LARGE.parameters
+    steps = [need("train_supernet", config(supernet={"steps": n}), SMALL).operations for n in (10, 20)]
+    assert steps[1] == 2 * steps[0]
+
+
+def test_a_gpu_holds_the_activations_and_only_rules_that_use_it_pay_for_it():
+    about = config(supernet={"batch_tokens": 32768, "method": "full"})
+    assert memory_mb("train_supernet", about, LARGE, 1) < memory_mb("train_supernet", about, LARGE, 0)
+    assert memory_mb("report", about, LARGE, 1) == memory_mb("report", about, LARGE, 0)
+
+
+def test_processes_multiply_memory():
+    one, four = (memory_mb("finetune", config(compute={"processes": n}), SMALL, 0) for n in (1, 4))
+    assert four > 2 * one
+
+
+def test_model_is_known_from_its_folder_or_once_it_is_fetched(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    sizes = {
+        "model_type": "llama", "num_hidden_layers": 32, "hidden_size": 4096, "intermediate_size": 11008,
+        "num_attention_heads": 32, "vocab_size": 32000,
+    }  # fmt: skip
+    assert known_model(config()) is None
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base/config.json").write_text(json.dumps(sizes))
+    assert known_model(config(model={"source": {"folder": "base"}})) == LARGE
+    (tmp_path / "results/model").mkdir(parents=True)
+    (tmp_path / "results/model/config.json").write_text(json.dumps(sizes | {"num_hidden_layers": 2}))
+    assert known_model(config()).layers == 2
+    (tmp_path / "results/model/config.json").write_text("{")
+    assert known_model(config()) is None
