@@ -24,7 +24,7 @@ rule evaluate_front:
         runtime=120,
     params:
         **SHARED,
-        version=2,
+        version=3,
         metric=config["data"]["metric"],
         search=SEARCH,
         picks=config["select"]["picks"],
