@@ -129,31 +129,34 @@ def dynast(run: Run, tell: Tell, changes: dict, seed: int, python: Path) -> list
             architecture = run.space.decode(run.space.repair(genes, generator(SEED, "repair", *genes)))
             row = architecture.row(run.shape, 4) | {changes["score"]: float(tell([architecture]).mean())}
             archive.append(row | {"whole": True, "spent": len(archive) + 1})
+            if len(archive) == MEASUREMENTS:  # what it would do now, it never measures
+                process.terminate()
+                return archive
             print(json.dumps([row[changes["score"]], row["parameters"]]), file=process.stdin, flush=True)
-    if process.returncode or len(archive) != MEASUREMENTS:
-        raise SystemExit(f"DyNAS-T ended with status {process.returncode} after {len(archive)} measurements")
+    raise SystemExit(f"DyNAS-T ended with status {process.returncode} after {len(archive)} measurements")
     return archive
 
 
-def results(run: Run, options: argparse.Namespace, name: str, oracle: Oracle, yardstick: Yardstick) -> Iterator[dict]:
-    """Rows of an algorithm's searches with all seeds."""
+def results(
+    run: Run, options: argparse.Namespace, name: str, seed: int, oracle: Oracle, yardstick: Yardstick
+) -> Iterator[dict]:
+    """Rows of one search of an algorithm."""
     changes = ALGORITHMS[name]
     score = run.search_settings(changes)["score"]
-    for seed in progress(range(options.seeds), name, options.seeds, "seed"):
 
-        def tell(architectures: list[Architecture], seed: int = seed) -> NDArray:
-            return oracle.items(architectures, score, seed)
+    def tell(architectures: list[Architecture]) -> NDArray:
+        return oracle.items(architectures, score, seed)
 
-        if name.startswith("dynast"):
-            archive = dynast(run, tell, changes, seed, options.dynast)
-        else:
-            archive = searched(run, tell, changes, seed)
-        known = yardstick.mark([row for row in archive if row["whole"]])
-        last = min(MEASUREMENTS, int(archive[-1]["spent"] + 1e-9))
-        for count in range(1, last + 1):
-            front = [row for row in known if row["spent"] <= count + 1e-9]
-            share = yardstick.share(front, score) if front else 0.0
-            yield {"algorithm": name, "seed": seed, "measurements": count, "hypervolume": share}
+    if name.startswith("dynast"):
+        archive = dynast(run, tell, changes, seed, options.dynast)
+    else:
+        archive = searched(run, tell, changes, seed)
+    known = yardstick.mark([row for row in archive if row["whole"]])
+    last = min(MEASUREMENTS, int(archive[-1]["spent"] + 1e-9))
+    for count in range(1, last + 1):
+        front = [row for row in known if row["spent"] <= count + 1e-9]
+        share = yardstick.share(front, score) if front else 0.0
+        yield {"algorithm": name, "seed": seed, "measurements": count, "hypervolume": share}
 
 
 def compare(options: argparse.Namespace) -> None:
@@ -164,11 +167,12 @@ def compare(options: argparse.Namespace) -> None:
     chosen = [name for name in options.only if options.dynast or not name.startswith("dynast")]
     old = pq.read_table(options.out).to_pylist() if options.out.exists() else []
     rows = [row for row in old if row["algorithm"] not in chosen]
+    order = [*ALGORITHMS]
     for name in chosen:
-        rows += results(run, options, name, oracle, yardstick)
-        order = [*ALGORITHMS]
-        rows.sort(key=lambda row: (order.index(row["algorithm"]), row["seed"], row["measurements"]))
-        pq.write_table(pa.Table.from_pylist(rows), options.out, compression="zstd")
+        for seed in progress(range(options.seeds), name, options.seeds, "seed"):
+            rows += results(run, options, name, seed, oracle, yardstick)
+            rows.sort(key=lambda row: (order.index(row["algorithm"]), row["seed"], row["measurements"]))
+            pq.write_table(pa.Table.from_pylist(rows), options.out, compression="zstd")
         for count in MARKS:
             at = [row["hypervolume"] for row in rows if row["algorithm"] == name and row["measurements"] == count]
             if at:
