@@ -16,7 +16,8 @@ columns algorithm, seed, measurements and hypervolume; with `--only`, rows of ot
 the Python of an environment with DyNAS-T (dynast_adapter.py). With racing, a candidate that was dropped after a part of
 the items counts as that part of a measurement.
 
-`rank` tells whether the smooth score or the accuracy of the search split ranks the report split's accuracy better.
+`rank` tells which column of the search split ranks the report split's accuracy best: the smooth score (mean root of the
+right choice's probability), its mean log-probability, or the accuracy.
 `race` tells what racing spares and loses on the real answers in `..._items.parquet`, in generations drawn from them.
 """
 
@@ -128,31 +129,34 @@ def dynast(run: Run, tell: Tell, changes: dict, seed: int, python: Path) -> list
             architecture = run.space.decode(run.space.repair(genes, generator(SEED, "repair", *genes)))
             row = architecture.row(run.shape, 4) | {changes["score"]: float(tell([architecture]).mean())}
             archive.append(row | {"whole": True, "spent": len(archive) + 1})
+            if len(archive) == MEASUREMENTS:  # what it would do now, it never measures
+                process.terminate()
+                return archive
             print(json.dumps([row[changes["score"]], row["parameters"]]), file=process.stdin, flush=True)
-    if process.returncode or len(archive) != MEASUREMENTS:
-        raise SystemExit(f"DyNAS-T ended with status {process.returncode} after {len(archive)} measurements")
+    raise SystemExit(f"DyNAS-T ended with status {process.returncode} after {len(archive)} measurements")
     return archive
 
 
-def results(run: Run, options: argparse.Namespace, name: str, oracle: Oracle, yardstick: Yardstick) -> Iterator[dict]:
-    """Rows of an algorithm's searches with all seeds."""
+def results(
+    run: Run, options: argparse.Namespace, name: str, seed: int, oracle: Oracle, yardstick: Yardstick
+) -> Iterator[dict]:
+    """Rows of one search of an algorithm."""
     changes = ALGORITHMS[name]
     score = run.search_settings(changes)["score"]
-    for seed in progress(range(options.seeds), name, options.seeds, "seed"):
 
-        def tell(architectures: list[Architecture], seed: int = seed) -> NDArray:
-            return oracle.items(architectures, score, seed)
+    def tell(architectures: list[Architecture]) -> NDArray:
+        return oracle.items(architectures, score, seed)
 
-        if name.startswith("dynast"):
-            archive = dynast(run, tell, changes, seed, options.dynast)
-        else:
-            archive = searched(run, tell, changes, seed)
-        known = yardstick.mark([row for row in archive if row["whole"]])
-        last = min(MEASUREMENTS, int(archive[-1]["spent"] + 1e-9))
-        for count in range(1, last + 1):
-            front = [row for row in known if row["spent"] <= count + 1e-9]
-            share = yardstick.share(front, score) if front else 0.0
-            yield {"algorithm": name, "seed": seed, "measurements": count, "hypervolume": share}
+    if name.startswith("dynast"):
+        archive = dynast(run, tell, changes, seed, options.dynast)
+    else:
+        archive = searched(run, tell, changes, seed)
+    known = yardstick.mark([row for row in archive if row["whole"]])
+    last = min(MEASUREMENTS, int(archive[-1]["spent"] + 1e-9))
+    for count in range(1, last + 1):
+        front = [row for row in known if row["spent"] <= count + 1e-9]
+        share = yardstick.share(front, score) if front else 0.0
+        yield {"algorithm": name, "seed": seed, "measurements": count, "hypervolume": share}
 
 
 def compare(options: argparse.Namespace) -> None:
@@ -163,11 +167,12 @@ def compare(options: argparse.Namespace) -> None:
     chosen = [name for name in options.only if options.dynast or not name.startswith("dynast")]
     old = pq.read_table(options.out).to_pylist() if options.out.exists() else []
     rows = [row for row in old if row["algorithm"] not in chosen]
+    order = [*ALGORITHMS]
     for name in chosen:
-        rows += results(run, options, name, oracle, yardstick)
-        order = [*ALGORITHMS]
-        rows.sort(key=lambda row: (order.index(row["algorithm"]), row["seed"], row["measurements"]))
-        pq.write_table(pa.Table.from_pylist(rows), options.out, compression="zstd")
+        for seed in progress(range(options.seeds), name, options.seeds, "seed"):
+            rows += results(run, options, name, seed, oracle, yardstick)
+            rows.sort(key=lambda row: (order.index(row["algorithm"]), row["seed"], row["measurements"]))
+            pq.write_table(pa.Table.from_pylist(rows), options.out, compression="zstd")
         for count in MARKS:
             at = [row["hypervolume"] for row in rows if row["algorithm"] == name and row["measurements"] == count]
             if at:
@@ -177,26 +182,32 @@ def compare(options: argparse.Namespace) -> None:
 
 
 def rank(options: argparse.Namespace) -> None:
-    """Print Kendall's tau of each column of the search split with the report split's accuracy, with intervals."""
+    """Print Kendall's tau of columns of the search split with the report split's accuracy, with intervals.
+
+    Intervals are of 500 resamples of the networks, of which repeats are left out, so that they are rather too wide.
+    """
     table = pq.read_table(options.table)
     truth, size = (table[name].to_numpy() for name in ("report_accuracy", "parameters"))
-    told = {name: table[name].to_numpy() for name in ("search_score", "search_accuracy")}
+    told = {name: table[f"search_{name}"].to_numpy() for name in ("score", "accuracy", "log_probability")}
     bins = np.argsort(np.argsort(size)) * 20 // len(size)  # networks of like size, between which a front decides
 
-    def taus(chosen: NDArray) -> list[float]:
-        parts = [chosen[bins[chosen] == part] for part in range(20)]
-        everything = [kendalltau(values[chosen], truth[chosen]).statistic for values in told.values()]
-        alike = [np.mean([kendalltau(values[p], truth[p]).statistic for p in parts]) for values in told.values()]
-        return [*everything, everything[0] - everything[1], *alike, alike[0] - alike[1]]
+    def taus(chosen: NDArray) -> dict[str, float]:
+        groups = {"all networks": [chosen], "like size": [chosen[bins[chosen] == part] for part in range(20)]}
+        found = {}
+        for among, parts in groups.items():
+            each = {
+                name: float(np.mean([kendalltau(values[part], truth[part]).statistic for part in parts]))
+                for name, values in told.items()
+            }
+            each |= {f"score minus {name}": each["score"] - each[name] for name in ("accuracy", "log_probability")}
+            found |= {f"{name}, {among}": value for name, value in each.items()}
+        return found
 
-    draws = generator(SEED, "rank")
-    n = len(truth)
-    drawn = np.array([taus(np.unique(draws.integers(n, size=n))) for _ in progress(range(500), "resample", 500)])
-    names = ("score", "accuracy", "difference")
-    labels = [f"{name}, {among}" for among in ("all networks", "networks of like size") for name in names]
-    for label, value, column in zip(labels, taus(np.arange(n)), drawn.T, strict=True):
-        low, high = np.quantile(column, [0.025, 0.975])
-        print(f"Kendall's tau of the search split's {label}: {value:.3f} (95 % interval {low:.3f} to {high:.3f})")
+    draws, n = generator(SEED, "rank"), len(truth)
+    drawn = [taus(np.unique(draws.integers(n, size=n))) for _ in progress(range(500), "resample", 500)]
+    for label, value in taus(np.arange(n)).items():
+        low, high = np.quantile([each[label] for each in drawn], [0.025, 0.975])
+        print(f"Kendall's tau, {label}: {value:.3f} (95 % interval {low:.3f} to {high:.3f})")
     print(f"n {n} networks, {table['n_search'][0]} search and {table['n_report'][0]} report items")
 
 

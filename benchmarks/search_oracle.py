@@ -15,19 +15,19 @@ from llamanas.search.predictor import Features
 from llamanas.select.front import find_front
 from llamanas.select.statistics import hypervolume
 
-TARGETS = {"search_score": "report_score", "search_accuracy": "report_accuracy"}
+TARGETS = {"search_score": "search_score", "search_accuracy": "report_accuracy"}
 BINS = 20  # parts of the table, by score, in which the deviation of the score's items is averaged
 REFERENCE = 20_000  # architectures whose front is the measure of all others
 
 
 class Oracle:
-    """Fitted on what was measured on the report split, which has most items: the value that a search cannot see.
+    """Values without the noise of items: the accuracy by that of the report split, which a search cannot see.
 
-    What a search is told is that value with the noise of a sample of the search split's n items: binomial for the
-    accuracy, and normal for the score, whose items vary as much as those of measured architectures with such a score
-    (the worse, the more). An architecture has the same noise
-    whenever it is measured in a search, and other noise in a search of another seed. Since real architectures answer
-    the same items, the real noise between two of them is smaller.
+    The score is fitted on the search split. What a search is told is such a value with the noise of a sample of the
+    search split's n items: binomial for the accuracy, and normal for the score, whose items vary as much as those of
+    measured architectures with such a score. An architecture has the same noise whenever it is measured in a search,
+    and other noise in a search of another seed. Since real architectures answer the same items, the real noise between
+    two of them is smaller.
     """
 
     def __init__(self, run: Run, rows: list[dict]) -> None:
@@ -45,8 +45,6 @@ class Oracle:
         self.models, self.errors = {}, {}
         for told, target in TARGETS.items():
             y = np.array([row[target] for row in rows])
-            if told == "search_score":
-                y = -np.log1p(-y)  # or a few collapsed networks would decide
             self.models[told] = self._fit(target, x, y, np.array([row["n_report"] for row in rows]))
 
     def _fit(self, target: str, x: NDArray, y: NDArray, n: NDArray) -> Ridge | SVR:
@@ -58,10 +56,11 @@ class Oracle:
         errors = [float(np.sqrt(np.square(predicted - y).mean())) for predicted in held_out]
         best = int(np.argmin(errors))
         self.errors[target] = errors[best]
-        scale = " as -log(1 - score)" if y.min() < 0 else ""
-        noise = f", of which the items' binomial noise {np.sqrt((y * (1 - y) / n).mean()):.4f}" if y.min() >= 0 else ""
+        noise = ""
+        if target == "report_accuracy":
+            noise = f", of which the items' binomial noise {np.sqrt((y * (1 - y) / n).mean()):.4f}"
         print(
-            f"oracle of {target}{scale}: {kinds[best]}, root mean square error {errors[best]:.4f}{noise}, standard "
+            f"oracle of {target}: {kinds[best]}, root mean square error {errors[best]:.4f}{noise}, standard "
             f"deviation {y.std():.4f}, Kendall's tau {kendalltau(held_out[best], y).statistic:.3f}, n {len(y)}, 5 folds"
         )
         return kinds[best].fit(x, y)
@@ -73,7 +72,7 @@ class Oracle:
     def values(self, architectures: list[Architecture], told: str) -> NDArray:
         """True values [n] behind a column that a search is told."""
         predicted: NDArray = self.models[told].predict(self._inputs(architectures))
-        return predicted.clip(0, 1) if told == "search_accuracy" else -np.expm1(-predicted)
+        return predicted.clip(0, 1)  # both are shares
 
     def items(self, architectures: list[Architecture], told: str, seed: int) -> NDArray:
         """What each item of the search split says of each architecture [n, items]; means are what a search is told."""

@@ -113,7 +113,10 @@ class Measurer:
         self.judges = {split: Judge(items, run.config["data"]["metric"]) for split, items in self.items.items()}
 
     def __call__(self, rows: list[dict]) -> Iterator[dict]:
-        """The rows with means, the score's standard error over items and n of each split, and ``search_items``."""
+        """The rows with means, the score's standard error over items and n of each split, and ``search_items``.
+
+        The mean log-probability of the right choice, another smooth score, is there to be compared.
+        """
         from llamanas.search.evaluate import measure
 
         by_split = {}
@@ -134,6 +137,7 @@ class Measurer:
         return {
             f"{split}_score": means["search_score"],
             f"{split}_accuracy": means["search_accuracy"],
+            f"{split}_log_probability": float(2 * np.log(np.maximum(verdicts.score, 1e-300)).mean()),
             f"{split}_score_error": float(verdicts.score.std(ddof=1) / np.sqrt(n)),
             f"n_{split}": n,
             f"{split}_items": {"score": verdicts.score, "credit": verdicts.credit},

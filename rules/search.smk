@@ -128,7 +128,7 @@ rule evaluate_chunk:
         runtime=runtime("evaluate_chunk"),
     params:
         **SHARED,
-        version=2,
+        version=3,
         metric=config["data"]["metric"],
     script:
         "../workflow/scripts/evaluate_chunk.py"

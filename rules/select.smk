@@ -24,7 +24,7 @@ rule evaluate_front:
         runtime=runtime("evaluate_front"),
     params:
         **SHARED,
-        version=2,
+        version=3,
         metric=config["data"]["metric"],
         search=SEARCH,
         picks=config["select"]["picks"],

@@ -17,7 +17,7 @@ def test_comparison_names_each_algorithm():
         for count in (1, 2, 3)
     ]
     svg = draw_comparison(rows)
-    assert {"linas", "random", "measured networks"} <= set(texts(svg))
+    assert {"linas (3 seeds)", "random (3 seeds)", "measured networks"} <= set(texts(svg))
     assert svg == draw_comparison(rows)
 
 

@@ -24,12 +24,12 @@ def verdict(of: dict, values: list[list[float]], metric: str = "acc") -> tuple:
 
 
 def test_metric_decides_the_choice():
-    assert verdict(CHOICE, [[-2, -3]]) == (0, 0.0, pytest.approx(-1.3132617))
+    assert verdict(CHOICE, [[-2, -3]]) == (0, 0.0, pytest.approx(0.5185955))
     assert verdict(CHOICE, [[-2, -3]], "acc_norm")[:2] == (1, 1.0)
 
 
 def test_several_right_choices_are_all_right():
-    assert verdict(CHOICE | {"gold": [0, 1]}, [[-2, -3]]) == (0, 1.0, pytest.approx(0))
+    assert verdict(CHOICE | {"gold": [0, 1]}, [[-2, -3]]) == (0, 1.0, pytest.approx(1))
 
 
 @pytest.mark.parametrize(("hits", "credit"), [(3, 1.0), (2, 0.0)])
@@ -62,7 +62,7 @@ def test_the_score_of_a_rolling_task_is_that_of_all_words():
 def test_answers_name_the_items_and_their_loglikelihoods():
     (row,) = Judge([CHOICE], "acc").answers(SUBNETS[0], np.array([[-2.0, -3.0]]))
     about = {"architecture": SUBNETS[0].id, "item": "t/0", "chosen": 0, "gold": [1], "credit": 0.0, "weight": 1.0}
-    assert row == about | {"score": pytest.approx(-1.3132617), "loglikelihoods": [-2.0, -3.0]}
+    assert row == about | {"score": pytest.approx(0.5185955), "loglikelihoods": [-2.0, -3.0]}
 
 
 def test_finished_candidates_are_on_disk_and_not_measured_again(family_folder, tmp_path, monkeypatch):

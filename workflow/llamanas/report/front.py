@@ -12,7 +12,7 @@ from llamanas.report.words import network_id, percent, points
 _AXES_WIDTH = WIDTH - 0.7  # inches, about
 _LETTER = 0.07  # inches that a letter of a label takes, on average and a little more
 _STAR: dict[str, Any] = {"marker": "*", "color": ORANGE, "markeredgecolor": INK, "markersize": 12}
-SCORE_LABELS = {"search_score": "search score (nats)", "search_accuracy": "search accuracy (%)"}
+SCORE_LABELS = {"search_score": "search score", "search_accuracy": "search accuracy (%)"}
 
 
 def draw_front(
@@ -22,8 +22,7 @@ def draw_front(
 
     Above, accuracy on the report split with confidence intervals of the front's members, the picks and the full
     network, whose interval is a band; filled members cannot be told from the full network. Below, ``score`` on the
-    search split of every measured network: other items, so never on one axis with the first. The search score is a
-    mean log-probability in nats.
+    search split of every measured network: other items, so never on one axis with the first.
     """
     full = shape.full
     shown = {row["architecture"]: row for row in [*front, *picks]}

@@ -20,8 +20,8 @@ def draw_comparison(rows: list[dict]) -> str:
             counts = np.unique([row["measurements"] for row in mine])
             by_count = {count: [row["hypervolume"] for row in mine if row["measurements"] == count] for count in counts}
             low, median, high = np.array([np.quantile(by_count[c], [0.25, 0.5, 0.75]) for c in counts]).T
-            color = next(colors)
-            axes.plot(counts, median, color=color, linestyle=next(dashes), linewidth=1.2, label=name)
+            color, label = next(colors), f"{name} ({len({row['seed'] for row in mine})} seeds)"
+            axes.plot(counts, median, color=color, linestyle=next(dashes), linewidth=1.2, label=label)
             axes.fill_between(counts, low, high, color=color, alpha=0.12, linewidth=0)
         axes.set(xlabel="measured networks", ylabel="hypervolume, median of seeds", ylim=(0, None))
         drawn.figure.legend(loc="outside lower center", ncols=2, fontsize=7)

@@ -9,7 +9,7 @@ from llamanas.architecture import Architecture
 
 
 class Verdicts(NamedTuple):
-    """Per item: the chosen choice, the credit in [0, 1], and a smooth score (a log-probability)."""
+    """Per item: the chosen choice, the credit in [0, 1], and a smooth score, the more the better."""
 
     chosen: NDArray
     credit: NDArray
@@ -20,7 +20,9 @@ class Judge:
     """Judges answers to rows of artifact ``questions``.
 
     Multiple choice: the choice with the highest log-likelihood (``acc``), or the highest per character (``acc_norm``),
-    is chosen; credit is given if it is right; the score is the log-probability of the right choices among all.
+    is chosen; credit is given if it is right; the score is the square root of the probability of the right choices
+    among all, their overlap with the answer (Bhattacharyya coefficient). It tells nearly right from hopeless answers as
+    a log-probability does, but has a lower end, so that a few confident mistakes do not decide the mean.
     Log-likelihood: credit is given if every token of the answer is the most likely one; the score is its
     log-likelihood. Rolling: the credit is the share of tokens that are the most likely ones, the score the
     log-likelihood per word.
@@ -49,7 +51,7 @@ class Judge:
         chosen = np.where(self.has_choices, logs.argmax(1), 0)
         credit = self.gold[np.arange(len(chosen)), chosen].astype(float)
         right = np.logaddexp.reduce(np.where(self.gold & self.valid, logs, -np.inf), axis=1)
-        score = right - np.logaddexp.reduce(logs, axis=1)
+        score = np.exp((right - np.logaddexp.reduce(logs, axis=1)) / 2)
         if not self.has_choices.all():
             hits = np.where(self.valid, values[1][self.index], 0).sum(1)
             without = np.where(self.rolling, hits / self.tokens, hits == self.tokens)

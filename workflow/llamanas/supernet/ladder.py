@@ -85,8 +85,8 @@ class Ladder:
         """The rungs within one of the space's products."""
         layers = np.arange(len(added))
         inside = np.zeros(added.shape, bool)
-        for layer, choices in enumerate(product):
-            inside[layer, choices] = True
+        for index, choices in enumerate(product):
+            inside[index, choices] = True
         genes = np.array([choices[-1] for choices in product])
         while True:
             own = self.parameters[layers, genes]

@@ -205,7 +205,7 @@ class SearchSpace:
         repaired = [int(gene) for gene in genes]
         dropped = [layer for layer, gene in enumerate(repaired) if not self.choices[layer][gene].kept]
         depth = len(repaired) - len(dropped)
-        back = generator.permutation(dropped)[: max(self.minimum_depth - depth, 0)]
+        back = generator.permutation(dropped).tolist()[: max(self.minimum_depth - depth, 0)]
         if self.depths:
             depth = min(self.depths, key=lambda other: (abs(other - depth), -other))
             back = [layer for layer in dropped if layer < depth]
