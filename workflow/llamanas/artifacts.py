@@ -19,6 +19,7 @@ SCHEMA_VERSION = 1
 # Key of the file's metadata whose value is the SHA-256 of all the file's other bytes; two bytes stand between them.
 CHECKSUM = b"llamanas_sha256"
 _CHECKSUM = re.compile(CHECKSUM + rb"..([0-9a-f]{64})", re.DOTALL)
+_FULL_DISK = re.compile(r"No space left on device|\d+ requested and \d+ written|unexpected pos \d+ vs \d+")
 
 _ARCHITECTURE = {
     "architecture": pa.string(),
@@ -361,6 +362,6 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def is_full_disk(error: Exception) -> bool:
-    """Whether a writer failed for want of space; safetensors and ONNX report it in their own exceptions' text."""
+    """Whether a writer failed for want of space; safetensors, ONNX, NumPy and torch report it in the text alone."""
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return full or "No space left on device" in str(error)
+    return full or bool(_FULL_DISK.search(str(error)))
