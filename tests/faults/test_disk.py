@@ -66,9 +66,12 @@ def test_a_full_disk_leaves_no_half_file(copy, job, rule):
 @pytest.mark.parametrize("rule", ["fetch_model", "finetune", "evaluate_chunk", "export_onnx", "report"])
 def test_a_read_only_disk_is_named(copy, job, rule):
     real = job.output
-    moved(job, "fixed")
+    places = moved(job, "fixed")
     try:
-        with mounted(copy / "fixed", "-o", "ro"):
+        with mounted(copy / "fixed"):
+            for place in places.values():
+                (copy / place).parent.mkdir(exist_ok=True)
+            subprocess.run(["mount", "-o", "remount,ro", str(copy / "fixed")], check=True)
             ended = run_script(copy, job)
         assert ended.status == 1 and "cannot be written" in ended.words, ended.words
         assert "Traceback" not in ended.words
