@@ -31,10 +31,12 @@ def test_a_second_run_is_refused_and_ctrl_c_leaves_what_goes_on(folder, finished
             command(folder, TRAINED, *CONFIG, "--forcerun", "finetune"),
             stdout=output, stderr=output, cwd=folder, start_new_session=True,
         )  # fmt: skip
-    while first.poll() is None and not log.exists():
+    while first.poll() is None and not (log.exists() and log.read_text()):
         time.sleep(0.05)
+    os.killpg(first.pid, signal.SIGSTOP)  # or it might end before the second has begun
     second = snakemake(folder, TRAINED, *CONFIG)
     os.killpg(first.pid, signal.SIGINT)
+    os.killpg(first.pid, signal.SIGCONT)
     assert second.returncode != 0 and "cannot be locked" in second.stdout and "Traceback" not in second.stdout
     assert first.wait() != 0
     assert log.read_text().endswith("error: interrupted\n"), log.read_text()
