@@ -57,8 +57,9 @@ def run_script(folder: Path, job: Any) -> Ended:
     """Run the script of a job in the folder."""
     status = 0
     with contextlib.chdir(folder), contextlib.redirect_stdout(OUTPUT), contextlib.redirect_stderr(ERRORS):
-        for path in job.output:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
+        for paths in job.output:
+            for path in [paths] if isinstance(paths, str) else paths:
+                Path(path).parent.mkdir(parents=True, exist_ok=True)
         try:
             runpy.run_path(str(ROOT / f"workflow/scripts/{job.rule}.py"), {"snakemake": job})
         except SystemExit as end:

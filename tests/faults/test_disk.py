@@ -11,6 +11,8 @@ from snakemake.iocontainers import OutputFiles
 from rule_runner import RULES, run_script
 
 PAGE = 4096
+# With each way of writing: the fetched folder, resume state, safetensors, scores, tables, ONNX, text.
+SHORT = ["fetch_model", "finetune", "build_supernet", "evaluate_chunk", "export_onnx", "extract_subnet", "report"]
 
 
 @contextmanager
@@ -43,7 +45,9 @@ def moved(job, folder: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_a_full_disk_leaves_no_half_file(copy, job, rule):
+def test_a_full_disk_leaves_no_half_file(copy, job, rule, request):
+    if rule not in SHORT and not request.config.getoption("--every-fault"):
+        pytest.skip("every writer is tried by another rule: --every-fault")
     size = sum((copy / path).stat().st_size for path in job.output)
     real = job.output
     places = moved(job, "full")
@@ -66,9 +70,12 @@ def test_a_full_disk_leaves_no_half_file(copy, job, rule):
 @pytest.mark.parametrize("rule", ["fetch_model", "finetune", "evaluate_chunk", "export_onnx", "report"])
 def test_a_read_only_disk_is_named(copy, job, rule):
     real = job.output
-    moved(job, "fixed")
+    places = moved(job, "fixed")
     try:
-        with mounted(copy / "fixed", "-o", "ro"):
+        with mounted(copy / "fixed"):
+            for place in places.values():
+                (copy / place).parent.mkdir(exist_ok=True)
+            subprocess.run(["mount", "-o", "remount,ro", str(copy / "fixed")], check=True)
             ended = run_script(copy, job)
         assert ended.status == 1 and "cannot be written" in ended.words, ended.words
         assert "Traceback" not in ended.words

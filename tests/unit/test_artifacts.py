@@ -60,10 +60,10 @@ def test_foreign_parquet_is_refused(tmp_path):
 
 def test_changed_columns_are_refused(tmp_path):
     path = tmp_path / "t.parquet"
-    write_table(path, "losses", table_of("losses", ROWS), {})
-    table = pq.read_table(path)
-    stamped = table.drop_columns(["loss"]).replace_schema_metadata(table.schema.metadata)
-    pq.write_table(stamped, path)
+    stamp = {"llamanas": json.dumps({"artifact": "losses", "schema_version": 1})}  # of a version without checksums
+    pq.write_table(table_of("losses", ROWS).replace_schema_metadata(stamp), path)
+    assert read_table(path, "losses").to_pylist() == ROWS
+    pq.write_table(table_of("losses", ROWS).drop_columns(["loss"]).replace_schema_metadata(stamp), path)
     with pytest.raises(LlamaNasError, match="has columns"):
         read_table(path, "losses")
 

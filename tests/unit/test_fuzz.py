@@ -152,13 +152,11 @@ def test_any_rows_as_an_artifact(name, rows):
         assert name in str(error)
 
 
-def test_every_single_flipped_bit_of_a_table_is_found_or_harmless(path, content):
+def test_every_flipped_bit_of_a_table_is_found(path, content):
     for place in range(len(content)):
         path.write_bytes(content[:place] + bytes([content[place] ^ 1 << place % 8]) + content[place + 1 :])
-        try:
-            assert read_table(path, "losses").to_pylist() == LOSSES, place
-        except LlamaNasError:
-            continue
+        with pytest.raises(LlamaNasError, match="losses.parquet"):
+            read_table(path, "losses")
 
 
 def test_a_foreign_table_is_refused(path):

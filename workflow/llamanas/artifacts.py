@@ -18,7 +18,9 @@ from llamanas.errors import LlamaNasError
 SCHEMA_VERSION = 1
 # Key of the file's metadata whose value is the SHA-256 of all the file's other bytes; two bytes stand between them.
 CHECKSUM = b"llamanas_sha256"
+CHECKED = b'"checksum": "sha256"'  # in the stamp of a file that has one, lest a damaged key pass for none
 _CHECKSUM = re.compile(CHECKSUM + rb"..([0-9a-f]{64})", re.DOTALL)
+_FULL_DISK = re.compile(r"No space left on device|\d+ requested and \d+ written|unexpected pos \d+ vs \d+")
 
 _ARCHITECTURE = {
     "architecture": pa.string(),
@@ -271,7 +273,7 @@ def write_table(path: str | Path, name: str, table: pa.Table, provenance: dict) 
     expected = SCHEMAS[name]
     if not table.schema.equals(expected):
         raise LlamaNasError(f"table for artifact {name!r} has columns {table.schema.names}, expected {expected.names}")
-    stamp = {"artifact": name, "schema_version": SCHEMA_VERSION} | provenance
+    stamp = {"artifact": name, "schema_version": SCHEMA_VERSION, "checksum": "sha256"} | provenance
     table = table.replace_schema_metadata({"llamanas": json.dumps(stamp, sort_keys=True)})
     with whole_file(path) as temporary:
         with pq.ParquetWriter(temporary, table.schema, compression="zstd") as writer:
@@ -324,7 +326,7 @@ def read_content(path: str | Path) -> bytes:
     with _readable(path):
         content = Path(path).read_bytes()
         checked = _checked(content)
-        if checked and checked[0] != checked[2]:
+        if checked[0] != checked[2] if checked else CHECKED in content:
             raise pa.ArrowInvalid("its checksum does not hold: these are not the bytes that were written")
         pq.read_metadata(pa.BufferReader(content))
         return content
@@ -410,6 +412,6 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def is_full_disk(error: Exception) -> bool:
-    """Whether a writer failed for want of space; safetensors and ONNX report it in their own exceptions' text."""
+    """Whether a writer failed for want of space; safetensors, ONNX, NumPy and torch report it in the text alone."""
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return full or "No space left on device" in str(error)
+    return full or bool(_FULL_DISK.search(str(error)))

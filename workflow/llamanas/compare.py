@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from llamanas.artifacts import provenance_of
+from llamanas.artifacts import provenance_of, read_content
 from llamanas.errors import LlamaNasError
 
 TIMED = ("speed", "summary", "resources")  # artifacts that hold measured times, which never repeat
@@ -39,7 +39,7 @@ def differences(one: Path, other: Path, tolerance: float = 0.0) -> Iterator[str]
 
 def _read(path: Path) -> pa.Table:
     try:
-        return pq.read_table(path, partitioning=None)
+        return pq.read_table(pa.BufferReader(read_content(path)))
     except (OSError, pa.ArrowException) as error:
         raise LlamaNasError(f"{path} is not a readable Parquet file: {error}") from error
 
