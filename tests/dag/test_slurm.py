@@ -24,7 +24,6 @@ LLAMA_7B = {
 @pytest.fixture
 def large(tmp_path) -> Path:
     """A directory with the configuration of a model of seven thousand million parameters, whose weights are missing."""
-    pytest.importorskip("snakemake_executor_plugin_slurm")
     (tmp_path / "base").mkdir()
     (tmp_path / "base/config.json").write_text(json.dumps(LLAMA_7B))
     config = {

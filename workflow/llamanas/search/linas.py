@@ -69,7 +69,8 @@ def _evolve(problem: _Predicted, space: SearchSpace, measured: list[Genes], sett
 
 
 def _best_new(problem: _Predicted, measured: list[Genes], count: int, seed: int) -> list[Genes]:
-    new = {genes: values for genes, values in problem.seen.items() if genes not in set(measured)}
+    known = set(measured)
+    new = {genes: values for genes, values in problem.seen.items() if genes not in known}
     population = Population.new("X", list(new), "F", list(new.values()))
     survival = RankAndCrowding(crowding_func="pcd")  # removes the most crowded one at a time, so no gaps arise
     best = survival.do(problem, population, n_survive=count, random_state=generator(seed, "survival"))
