@@ -72,6 +72,12 @@ def test_large_model_is_planned_with_resources_of_its_size(large):
     assert int(resources["train_supernet"]["mem_mb"]) > int(resources["evaluate_chunk"]["mem_mb"])
 
 
+def test_cluster_without_gpus_computes_on_its_cpus(large):
+    output = snakemake(large, "-n", "--default-resources", "cluster_gpus=0")
+    given = planned_resources(output)
+    assert given["evaluate_chunk"]["gpu"] == given["finetune"]["gpu"] == "0", output[-3000:]
+
+
 def test_training_reaches_sbatch_with_its_gpus_memory_and_time(large, tmp_path):
     made = ["model/config.json", "model/manifest.parquet", "model/model.safetensors"]
     made += [f"tasks/mini_{name}/questions.parquet" for name in ("commonsense", "language", "truthful")]
