@@ -16,7 +16,12 @@ def logs(tmp_path, monkeypatch):
     """Logs of four jobs, two of which ran on SLURM, and a sacct that knows one of these."""
     for name, seconds, memory, log in (
         ("finetune", "60.5", "2000.25", "rule finetune on node1, SLURM job 7\ncomputing on cuda:0 with 2 threads\n"),
-        ("evaluate_chunk/t/0/1-of-2", "30", "900", "rule evaluate_chunk on node2, SLURM job 8\ncomputing on cpu\n"),
+        (
+            "evaluate_chunk/t/0/1-of-2",
+            "30",
+            "900",
+            "rule evaluate_chunk (task=t, generation=0) on node node2, SLURM job 8\ncomputing on cpu\n",
+        ),
         ("evaluate_chunk/t/0/2-of-2", "90", "950", "rule evaluate_chunk on host\n"),
         ("report", "0.1", "NA", ""),
     ):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from llamanas.resources import Model, memory_mb, runtime_minutes
 
-_WHERE = re.compile(r"^rule \w+ on ([^\s,]+)(?:, SLURM job (\d+))?$", re.MULTILINE)
+_WHERE = re.compile(r"^rule \w+(?: \(.*\))? on (?:node )?([^\s,]+)(?:, SLURM job (\d+))?$", re.MULTILINE)
 _UNITS = {"K": 1 / 1024, "M": 1.0, "G": 1024.0, "T": 1024.0**2}
 
 
