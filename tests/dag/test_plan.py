@@ -1,5 +1,8 @@
 """The plan of jobs: what a dry-run shows, what parsing costs, how bad configurations are refused."""
 
+import subprocess
+import sys
+
 import pytest
 import yaml
 
@@ -57,11 +60,23 @@ def test_transfer_is_measured_where_there_are_several_tasks(tmp_path):
     assert "evaluate_transfer" not in planned_jobs(snakemake(tmp_path, "-n", "--configfile", str(config)).stdout)
 
 
-def test_many_generations_and_chunks_are_planned(tmp_path):
-    config = tmp_path / "large.yaml"
-    config.write_text(yaml.safe_dump({"search": {"generations": 60, "chunks": 4}, "tasks": ["mini_language"]}))
-    run = snakemake(tmp_path, "-n", "--configfile", str(config))
-    assert planned_jobs(run.stdout)["evaluate_chunk"] == 61 * 4
+MEASURED = """
+import resource, subprocess, sys
+run = subprocess.run(sys.argv[1:], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+print(run.stdout, "\\n\\nlargest", resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
+
+
+def test_largest_search_is_planned_in_little_memory(tmp_path):
+    tasks = ["mini_commonsense", "mini_language", "mini_truthful", "arc_easy"]
+    config = {"search": {"generations": 100, "chunks": 16}, "tasks": tasks}
+    (tmp_path / "large.yaml").write_text(yaml.safe_dump(config))
+    command = [sys.executable, "-c", MEASURED, sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile"]
+    command += ["-n", "--quiet", "rules", "--workflow-profile", ROOT / "profiles/default", "--configfile", "large.yaml"]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    plan = planned_jobs(run.stdout)
+    assert plan["evaluate_chunk"] == 4 * 101 * 16 and plan["collect_generation"] == 4 * 101
+    assert int(run.stdout.split()[-1]) < 2 * 2**20, "kilobytes"
 
 
 def test_parsing_loads_no_heavy_library(tmp_path):

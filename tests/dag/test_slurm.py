@@ -24,7 +24,6 @@ LLAMA_7B = {
 @pytest.fixture
 def large(tmp_path) -> Path:
     """A directory with the configuration of a model of seven thousand million parameters, whose weights are missing."""
-    pytest.importorskip("snakemake_executor_plugin_slurm")
     (tmp_path / "base").mkdir()
     (tmp_path / "base/config.json").write_text(json.dumps(LLAMA_7B))
     config = {
@@ -71,6 +70,12 @@ def test_large_model_is_planned_with_resources_of_its_size(large):
         assert int(given["mem_mb"]) >= (13_000 if uses_gpu(name) else 1500), (name, given)
     assert int(resources["export_onnx"]["mem_mb"]) > 3 * 4 * 6738 and int(resources["report"]["mem_mb"]) < 2000
     assert int(resources["train_supernet"]["mem_mb"]) > int(resources["evaluate_chunk"]["mem_mb"])
+
+
+def test_cluster_without_gpus_computes_on_its_cpus(large):
+    output = snakemake(large, "-n", "--default-resources", "cluster_gpus=0")
+    given = planned_resources(output)
+    assert given["evaluate_chunk"]["gpu"] == given["finetune"]["gpu"] == "0", output[-3000:]
 
 
 def test_training_reaches_sbatch_with_its_gpus_memory_and_time(large, tmp_path):

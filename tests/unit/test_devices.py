@@ -81,6 +81,20 @@ def test_gpus_that_a_scheduler_has_given_need_no_lock(gpus, monkeypatch, tmp_pat
         assert leased == ["cuda:0"] and len(list(Path(tmp_path).iterdir())) == 1
 
 
+def test_jobs_that_see_different_gpus_do_not_wait_for_each_other(gpus, monkeypatch):
+    gpus(2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    with ExitStack() as first:
+        assert first.enter_context(leased_devices("cuda")) == ["cuda:0"]
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,2")
+        with leased_devices("cuda") as leased:
+            assert leased == ["cuda:0"]  # number 1 of the machine
+            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,0")
+            monkeypatch.setattr(devices.time, "sleep", lambda seconds: first.close())
+            with leased_devices("cuda") as last:
+                assert last == ["cuda:1"]  # number 0, free once the first job ends
+
+
 def test_too_few_gpus_are_named(gpus):
     gpus(2)
     with (

@@ -32,8 +32,8 @@ def test_every_need_grows_with_the_model(rule):
 def test_memory_and_time_grow_with_the_attempt():
     about = config()
     for estimate in (memory_mb, runtime_minutes):
-        first, third = (estimate("train_supernet", about, SMALL, 0, attempt) for attempt in (1, 3))
-        assert third == 3 * first
+        first, second, third = (estimate("train_supernet", about, SMALL, 0, attempt) for attempt in (1, 2, 3))
+        assert second == pytest.approx(1.5 * first, abs=1) and third == pytest.approx(2 * first, abs=1)
 
 
 def test_training_all_weights_takes_gradients_and_moments():

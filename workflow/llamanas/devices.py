@@ -51,8 +51,11 @@ def check_gpus(limit: float | None, processes: int, visible: int) -> None:
 def _lock_free_gpus(visible: int, count: int) -> dict[int, IO[str]]:
     """Locks of ``count`` GPUs that no other job holds, by their numbers; none if there are fewer."""
     held: dict[int, IO[str]] = {}
-    for index in range(visible):
-        lock: IO[str] = (Path(tempfile.gettempdir()) / f"llamanas-{os.getuid()}-gpu-{index}.lock").open("a")
+    # Jobs that see different GPUs number them alike, but the names that they were given differ.
+    given = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
+    names = given if len(given) == visible else [str(index) for index in range(visible)]
+    for index, name in enumerate(names):
+        lock: IO[str] = (Path(tempfile.gettempdir()) / f"llamanas-{os.getuid()}-gpu-{name}.lock").open("a")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -206,7 +206,7 @@ def memory_mb(rule: str, config: dict, model: Model, gpu: int, attempt: int = 1)
     job, gpu = need(rule, config, model), gpu * uses_gpu(rule)
     processes = config["compute"]["processes"] if rule in TRAININGS else 1
     one = CUDA_MB + job.host / MB if gpu else job.memory / MB
-    return attempt * ceil(BASE_MB + MARGIN * processes * one + (processes - 1) * 500)
+    return _grown(BASE_MB + MARGIN * processes * one + (processes - 1) * 500, attempt)
 
 
 def runtime_minutes(rule: str, config: dict, model: Model, gpu: int, attempt: int = 1) -> int:
@@ -214,4 +214,9 @@ def runtime_minutes(rule: str, config: dict, model: Model, gpu: int, attempt: in
     job, gpu = need(rule, config, model), gpu * uses_gpu(rule)
     threads = config["compute"]["threads"] if rule in TRAININGS or rule == "rank_importance" else 1
     speed = gpu * SLOW_GPU if gpu else threads * SLOW_THREAD
-    return attempt * ceil(MINUTES + (job.operations / speed + job.files / SLOW_DISK) / 60)
+    return _grown(MINUTES + (job.operations / speed + job.files / SLOW_DISK) / 60, attempt)
+
+
+def _grown(amount: float, attempt: int) -> int:
+    """Half as much again for each further attempt: a cancelled job asks for more too, and must still fit a node."""
+    return ceil(amount * (1 + attempt) / 2)

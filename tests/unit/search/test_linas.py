@@ -80,3 +80,20 @@ def test_every_gene_mutates_at_the_given_rate_to_another_choice():
     assert (mutated >= 0).all() and (mutated <= highest).all()
     changed = mutated[:, 3] != x[:, 3]
     assert len(set(zip(x[changed, 3], mutated[changed, 3], strict=True))) == 7 * 6
+
+
+def test_a_large_archive_is_learnt_from_in_part_and_nothing_of_it_is_proposed_again(asked, monkeypatch):
+    random = np.random.default_rng(0)
+    drawn = {a.id: a for a in (PROBLEM.space.random(random) for _ in range(60))}
+    rows = [a.row(PROBLEM.shape, 4) | {"generation": 0, "origin": "random"} for a in drawn.values()]
+    archive = collect([], rows, PROBLEM.measure(rows))
+    whole = linas(PROBLEM.space, archive, PROBLEM.importance, SETTINGS, 3)
+    monkeypatch.setattr(module, "ROWS", 30)
+    thinned = module._thinned(archive, SETTINGS, 3)
+    front = {row["architecture"] for row in find_front(archive, SETTINGS["score"], SETTINGS["objective"])}
+    kept = [row["architecture"] for row in thinned]
+    assert len(kept) == 30 == len({*kept}) and front <= {*kept}
+    assert kept == [row["architecture"] for row in archive if row["architecture"] in {*kept}]
+    proposed = linas(PROBLEM.space, archive, PROBLEM.importance, SETTINGS, 3)
+    assert len(proposed) == len(whole) == 8 and not {a.id for a in proposed} & drawn.keys()
+    assert proposed == linas(PROBLEM.space, archive, PROBLEM.importance, SETTINGS, 3)

@@ -11,9 +11,11 @@ from llamanas.architecture import Architecture
 from llamanas.randomness import generator, seed_for
 from llamanas.search.nsga2 import costs, evolution
 from llamanas.search.predictor import Features, Predictor, fit_predictor
+from llamanas.select.front import find_front
 from llamanas.supernet.limits import Limits
 from llamanas.supernet.space import Genes, SearchSpace
 
+ROWS = 2000  # measured architectures that are learnt from; support vector regression takes the square of them in time
 POPULATION = 50  # of NSGA-II, as published; it asks the predictor, so it need not be the number measured
 
 
@@ -45,7 +47,8 @@ def linas(
     """At most ``population`` architectures that are not in the archive, the best by prediction.
 
     Sarah et al., arXiv 2205.10358. NSGA-II starts from the archive and random architectures; of everything it asked
-    about, non-dominated sorting and crowding keep the next population.
+    about, non-dominated sorting and crowding keep the next population. Of a large archive its front and a part drawn at
+    random are learnt and started from.
 
     Args:
         space: what may be proposed.
@@ -60,13 +63,26 @@ def linas(
         LlamaNasError: the archive is too small to fit a predictor on, or does not belong to the space.
     """
     cost = costs(space, settings["objective"])
-    measured = [space.encode(Architecture.from_row(row)) for row in archive]
-    scores = np.array([row[settings["score"]] for row in archive])
+    learnt = _thinned(archive, settings, seed)
+    start = [space.encode(Architecture.from_row(row)) for row in learnt]
+    scores = np.array([row[settings["score"]] for row in learnt])
     features = Features(space, importance if settings["use_importance"] else None, cost)
-    predictor = fit_predictor(features, np.array(measured).reshape(-1, len(cost)), scores, seed_for(seed, "folds"))
+    predictor = fit_predictor(features, np.array(start).reshape(-1, len(cost)), scores, seed_for(seed, "folds"))
     problem = _Predicted(predictor, cost, [len(choices) - 1 for choices in space.choices], limits)
-    _evolve(problem, space, measured, settings, seed)
+    _evolve(problem, space, start, settings, seed)
+    measured = start if learnt is archive else [space.encode(Architecture.from_row(row)) for row in archive]
     return [space.decode(genes) for genes in _best_new(problem, measured, settings["population"], seed)]
+
+
+def _thinned(archive: list[dict], settings: dict, seed: int) -> list[dict]:
+    """The archive in its order; of one larger than ROWS so many: those that no other dominates, the rest at random."""
+    if len(archive) <= ROWS:
+        return archive
+    best = {row["architecture"] for row in find_front(archive, settings["score"], settings["objective"])}
+    front = [index for index, row in enumerate(archive) if row["architecture"] in best]
+    rest = np.setdiff1d(np.arange(len(archive)), front)
+    drawn = generator(seed, "learnt").choice(rest, max(ROWS - len(front), 0), replace=False)
+    return [archive[index] for index in sorted([*front, *drawn.tolist()])]
 
 
 def _evolve(problem: _Predicted, space: SearchSpace, measured: list[Genes], settings: dict, seed: int) -> None:
@@ -79,7 +95,8 @@ def _evolve(problem: _Predicted, space: SearchSpace, measured: list[Genes], sett
 
 
 def _best_new(problem: _Predicted, measured: list[Genes], count: int, seed: int) -> list[Genes]:
-    new = {genes: values for genes, values in problem.seen.items() if genes not in set(measured)}
+    known = set(measured)
+    new = {genes: values for genes, values in problem.seen.items() if genes not in known}
     if not new:
         return []
     population = Population.new("X", list(new), "F", list(new.values()))
