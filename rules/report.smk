@@ -104,3 +104,29 @@ rule report:
         logs=str(LOGS),
     script:
         "../workflow/scripts/report.py"
+
+
+rule record_run:
+    input:
+        rules.report.output,
+        expand(rules.select_front.output, task=config["tasks"]),
+    output:
+        crate=RESULTS / "report/ro-crate-metadata.json",
+        workflow=RESULTS / "report/Snakefile",
+        inventory=RESULTS / "inventory.parquet",
+    log:
+        LOGS / "record_run.log",
+    benchmark:
+        LOGS / "record_run.tsv"
+    conda:
+        "../envs/report.yaml"
+    resources:
+        mem_mb=memory(1),
+        runtime=60,
+    params:
+        **SHARED,
+        version=1,
+        settings=config,
+        logs=str(LOGS),
+    script:
+        "../workflow/scripts/record_run.py"

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from llamanas.artifacts import provenance_of
 from llamanas.errors import LlamaNasError
 
-TIMED = ("speed", "summary")  # artifacts that hold measured times, which never repeat
+TIMED = ("speed", "summary", "inventory")  # artifacts with measured times or hashes of them, which never repeat
 
 
 def differences(one: Path, other: Path, tolerance: float = 0.0) -> Iterator[str]:
