@@ -25,6 +25,8 @@ _PROFILES = {
     "https://w3id.org/ro/wfrun/workflow/0.5": ("Workflow Run Crate", "0.5"),
     _WORKFLOW_CRATE: ("Workflow RO-Crate", "1.0"),
 }
+_TERMS = {"sha256": "https://w3id.org/ro/terms/workflow-run#sha256"}  # not among those of RO-Crate 1.1
+_BIOSCHEMAS = "https://bioschemas.org/profiles/ComputationalWorkflow/1.0-RELEASE"
 _LICENSE = "https://spdx.org/licenses/Apache-2.0"
 _TYPES = {
     ".html": "text/html", ".json": "application/json", ".svg": "image/svg+xml",
@@ -64,9 +66,10 @@ def describe(folder: Path, settings: dict, begin: float | None, end: float) -> d
     model = settings["model"]["source"]
     about = f"Sub-networks of {model_name(model)} for {', '.join(settings['tasks'])}, found by a search for each task."
     root = {
+        "author": _link("#llamanas"), "publisher": _link("#llamanas"),
         "@id": "./", "@type": "Dataset", "name": f"LLaMA-NAS on {', '.join(settings['tasks'])}", "description": about,
         "datePublished": _time(end), "license": _link(_LICENSE), "mainEntity": _link("Snakefile"),
-        "hasPart": [_link(path.relative_to(folder).as_posix()) for path in parts], "mentions": [_link("#run")],
+        "hasPart": [_link(path.relative_to(folder).as_posix()) for path in parts], "mentions": _link("#run"),
         "conformsTo": [_link(profile) for profile in _PROFILES],
     }  # fmt: skip
     descriptor = {
@@ -75,7 +78,7 @@ def describe(folder: Path, settings: dict, begin: float | None, end: float) -> d
     }  # fmt: skip
     entities = [descriptor, root, *(_file(path, folder) for path in parts), *_context(settings)]
     entities.append(_action(parts, folder, about, begin, end))
-    return {"@context": f"{_SPECIFICATION}/context", "@graph": entities}
+    return {"@context": [f"{_SPECIFICATION}/context", _TERMS], "@graph": entities}
 
 
 def _action(parts: list[Path], folder: Path, about: str, begin: float | None, end: float) -> dict:
@@ -103,7 +106,7 @@ def _file(path: Path, folder: Path) -> dict:
     return entity | {
         "@type": ["File", "SoftwareSourceCode", "ComputationalWorkflow"], "name": "LLaMA-NAS workflow",
         "programmingLanguage": _link("#snakemake"), "version": version("llamanas"), "license": _link(_LICENSE),
-        "creator": _link("#llamanas"),
+        "creator": _link("#llamanas"), "conformsTo": _link(_BIOSCHEMAS),
     }  # fmt: skip
 
 
