@@ -12,7 +12,7 @@ from llamanas.artifacts import read_table
 from llamanas.errors import LlamaNasError
 from llamanas.provenance import broken_links, sha256_of
 from llamanas.settings import complete
-from workflow_runner import ROOT
+from workflow_runner import ROOT, planned_jobs, snakemake
 
 INVENTORY = Path("results/inventory.parquet")
 
@@ -84,6 +84,14 @@ def test_the_configuration_beside_the_report_is_the_runs_own(finished):
     assert complete(settings) == settings
     stamp = json.loads(pq.read_metadata(finished / "results/report/summary.parquet").metadata[b"llamanas"])
     assert stamp["params"]["settings"] == settings
+    plan = snakemake(finished, "-n", "--configfile", "results/report/experiment.json")
+    assert "Nothing to be done" in plan.stdout, plan.stdout[-3000:]
+
+
+def test_a_measurement_is_repeated_alone_by_the_reports_command(finished):
+    target = "results/benchmark/tiny_sounds/half_way/int8/accuracy.parquet"
+    plan = snakemake(finished, "-n", "--configfile", "results/report/experiment.json", "--force", target)
+    assert planned_jobs(plan.stdout) == {"benchmark_accuracy": 1}, plan.stdout[-3000:]
 
 
 def test_snakemakes_own_report_builds(finished, tmp_path):
