@@ -81,3 +81,29 @@ def network_of(wildcards):
     """ONNX file of a pick at a precision."""
     task = network_task(wildcards.task, wildcards.pick)
     return RESULTS / "onnx" / task / wildcards.pick / wildcards.precision / "model.onnx"
+
+
+CAPTIONS = "../workflow/report"
+
+
+def made_baselines(wildcards):
+    """The baselines, if `snakemake baselines` has made them; the report alone does not train any."""
+    path = RESULTS / "baselines.parquet"
+    return [path] if path.exists() else []
+
+
+def described(path, kind, category, **labels):
+    """An output with what `snakemake --report` says of it."""
+    return report(
+        path, caption=f"{CAPTIONS}/{kind}.rst", category=category, labels=labels
+    )
+
+
+def drawings(kind, category, what):
+    """A figure of each task."""
+    folder = RESULTS / "report" / kind
+    names = {task: folder / f"{task}.svg" for task in config["tasks"]}
+    return [
+        described(path, kind, category, task=task, what=what)
+        for task, path in names.items()
+    ]
