@@ -76,4 +76,5 @@ rule all:
     default_target: True
     input:
         rules.report.output,
+        rules.record_run.output,
         expand(rules.select_front.output, task=config["tasks"]),

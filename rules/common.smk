@@ -132,3 +132,29 @@ def torch_weights_of(wildcards):
     """Weights of a pick that are timed in PyTorch as well: once, beside the fp32 file."""
     wanted = "pytorch" in config["benchmark"]["runtimes"]
     return weights_of(wildcards) if wanted and wildcards.precision == "fp32" else {}
+
+
+CAPTIONS = "../workflow/report"
+
+
+def made_baselines(wildcards):
+    """The baselines, if `snakemake baselines` has made them; the report alone does not train any."""
+    path = RESULTS / "baselines.parquet"
+    return [path] if path.exists() else []
+
+
+def described(path, kind, category, **labels):
+    """An output with what `snakemake --report` says of it."""
+    return report(
+        path, caption=f"{CAPTIONS}/{kind}.rst", category=category, labels=labels
+    )
+
+
+def drawings(kind, category, what):
+    """A figure of each task."""
+    folder = RESULTS / "report" / kind
+    names = {task: folder / f"{task}.svg" for task in config["tasks"]}
+    return [
+        described(path, kind, category, task=task, what=what)
+        for task, path in names.items()
+    ]

@@ -31,32 +31,6 @@ HEALING = (
 )
 
 
-CAPTIONS = "../workflow/report"
-
-
-def made_baselines(wildcards):
-    """The baselines, if `snakemake baselines` has made them; the report alone does not train any."""
-    path = RESULTS / "baselines.parquet"
-    return [path] if path.exists() else []
-
-
-def described(path, kind, category, **labels):
-    """An output with what `snakemake --report` says of it."""
-    return report(
-        path, caption=f"{CAPTIONS}/{kind}.rst", category=category, labels=labels
-    )
-
-
-def drawings(kind, category, what):
-    """A figure of each task."""
-    folder = RESULTS / "report" / kind
-    names = {task: folder / f"{task}.svg" for task in config["tasks"]}
-    return [
-        described(path, kind, category, task=task, what=what)
-        for task, path in names.items()
-    ]
-
-
 REPORTED = dict(
     **HEALING,
     baselines=made_baselines,
@@ -139,3 +113,29 @@ rule report:
         logs=str(LOGS),
     script:
         "../workflow/scripts/report.py"
+
+
+rule record_run:
+    input:
+        rules.report.output,
+        expand(rules.select_front.output, task=config["tasks"]),
+    output:
+        crate=RESULTS / "report/ro-crate-metadata.json",
+        workflow=RESULTS / "report/Snakefile",
+        inventory=RESULTS / "inventory.parquet",
+    log:
+        LOGS / "record_run.log",
+    benchmark:
+        LOGS / "record_run.tsv"
+    conda:
+        "../envs/report.yaml"
+    resources:
+        mem_mb=memory("record_run"),
+        runtime=runtime("record_run"),
+    params:
+        **SHARED,
+        version=1,
+        settings=config,
+        logs=str(LOGS),
+    script:
+        "../workflow/scripts/record_run.py"

@@ -14,7 +14,7 @@ DEFAULT = {
     "propose_candidates": 6, "evaluate_chunk": 12, "collect_generation": 6, "evaluate_front": 3,
     "select_front": 3,
     "extract_subnet": 3, "export_onnx": 4, "quantize": 4, "benchmark_accuracy": 12, "benchmark_speed": 8,
-    "collect_usage": 1, "report": 1, "all": 1,
+    "evaluate_transfer": 3, "collect_usage": 1, "report": 1, "record_run": 1, "all": 1,
 }  # fmt: skip
 
 

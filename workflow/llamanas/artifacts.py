@@ -72,6 +72,8 @@ _EXAMPLE = {
 _COLUMNS: dict[str, dict[str, pa.DataType]] = {
     # file: path inside the model's folder
     "manifest": {"file": pa.string(), "bytes": pa.int64(), "sha256": pa.string()},
+    # Every file of a finished run; file: path below the results
+    "inventory": {"file": pa.string(), "bytes": pa.int64(), "sha256": pa.string()},
     # One item: a prefix that all choices share, then a branch per choice, scored on its last tokens. An item without
     # choices has one branch, a rolling one a branch per window of the text.
     "questions": {

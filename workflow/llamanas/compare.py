@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 from llamanas.artifacts import provenance_of, read_content
 from llamanas.errors import LlamaNasError
 
-TIMED = ("speed", "summary", "resources")  # artifacts that hold measured times, which never repeat
+# Artifacts with measured times, or hashes of them, which never repeat.
+TIMED = ("speed", "summary", "resources", "inventory")
 
 
 def differences(one: Path, other: Path, tolerance: float = 0.0) -> Iterator[str]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 PACKAGES = ("llamanas", "torch", "transformers", "peft", "lm-eval", "pyarrow", "onnxruntime", "pymoo", "scikit-learn")
 
 MODEL_FILES = (".data", ".jinja", ".json", ".md", ".model", ".onnx", ".py", ".safetensors")
+LISTS = ("manifest", "inventory")  # artifacts that hold the hashes of files
 WEIGHTS = (".safetensors", ".onnx", ".onnx.data", ".gguf")
 
 
@@ -41,7 +42,12 @@ def sha256_of(path: str | Path) -> str:
 def manifest_rows(folder: Path) -> list[dict]:
     """Rows of artifact ``manifest``: name, bytes and SHA-256 of each file of a model's folder, by name."""
     files = sorted(path for path in folder.iterdir() if path.suffix in MODEL_FILES and not path.name.startswith("."))
-    return [{"file": path.name, "bytes": path.stat().st_size, "sha256": sha256_of(path)} for path in files]
+    return [manifest_row(path, path.name) for path in files]
+
+
+def manifest_row(path: Path, name: str) -> dict:
+    """What artifacts ``manifest`` and ``inventory`` hold of a file, under this name."""
+    return {"file": name, "bytes": path.stat().st_size, "sha256": sha256_of(path)}
 
 
 def require_listed(folder: Path, weights: bool = True) -> None:
@@ -97,7 +103,7 @@ def broken_links(path: Path, directory: Path) -> Iterator[str]:
     seen, waiting = {path}, [path]
     while waiting:
         table, here = _opened(waiting[0], directory), waiting.pop(0)
-        for row in table.to_pylist() if provenance_of(table)["artifact"] == "manifest" else []:
+        for row in table.to_pylist() if provenance_of(table)["artifact"] in LISTS else []:
             yield from _difference(here.parent / row["file"], row["sha256"], here, directory)
         for name, expected in provenance_of(table)["inputs"].items():
             yield from _difference(Path(name), expected, here, directory)
@@ -145,7 +151,7 @@ def story(path: Path, directory: Path) -> Iterator[str]:
                 yield from lines(Path(name), depth + 1)
             else:
                 yield f"{indent}  {name}: SHA-256 {digest}"
-        if about["artifact"] == "manifest":
+        if about["artifact"] in LISTS:
             for row in _opened(here, directory).to_pylist():
                 yield f"{indent}  {here.parent / row['file']}: SHA-256 {row['sha256']}"
 

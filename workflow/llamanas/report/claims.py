@@ -110,7 +110,7 @@ def _quantized(results: Results, files: list[dict], published: float | None) -> 
 
 def _baselines(results: Results, files: list[dict], published: float | None) -> Verdict:
     if not results.baselines:
-        return Verdict([], "not measured in this run; `snakemake baselines` measures it")
+        return Verdict([], "not measured in this run; “snakemake baselines” measures it")
     ours = {(row["task"], _target(row, results)): row for row in results.baselines if row["method"] == "ours"}
     better, worse, lines = 0, 0, []
     for row in results.baselines:

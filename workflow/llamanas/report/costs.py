@@ -39,6 +39,12 @@ def read_costs(logs: Path) -> tuple[list[Stage], float]:
     return [_stage(rule, [job for job in jobs if job.rule == rule]) for rule in rules], _covered(jobs)
 
 
+def read_span(logs: Path) -> tuple[float, float] | None:
+    """When the first job began and the last one ended, in seconds since 1970; None where there are no benchmarks."""
+    jobs = [job for path in logs.rglob("*.tsv") for job in _jobs(path, logs)]
+    return (min(job.begin for job in jobs), max(job.begin + job.seconds for job in jobs)) if jobs else None
+
+
 def _jobs(path: Path, logs: Path) -> list[_Job]:
     log, end = path.with_suffix(".log"), path.stat().st_mtime
     found = _DEVICES.search(log.read_text(errors="replace")) if log.exists() else None

@@ -36,7 +36,8 @@ def write_report(run: Job) -> None:
     figures = draw_all(results)
     run.write("summary", summary)
     with whole_file(run.path("configuration")) as temporary:
-        temporary.write_text(json.dumps(results.settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        # Keys in their own order: in another, Snakemake takes the parameters of all jobs for changed.
+        temporary.write_text(json.dumps(results.settings, indent=2) + "\n", encoding="utf-8")
     for kind in ("fronts", "architectures", "probabilities"):
         for path, svg in zip(run.output[kind], figures[kind].values(), strict=True):
             with whole_file(path) as temporary:
