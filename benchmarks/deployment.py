@@ -100,7 +100,7 @@ QUANTIZATION = pa.schema(
     }
 )
 QUANTIZATION_KEY = ["task", "pick", "runtime", "recipe", "n"]
-INT4 = {"method": "weight_only", "bits": 4, "symmetric": False}
+INT4 = {"method": "weight_only", "bits": 4, "symmetric": False, "eight_bits": []}
 MEDIANS = "prefill_tokens_per_s", "decode_tokens_per_s", "time_to_first_token_s", "share_of_bandwidth"
 
 
@@ -377,6 +377,8 @@ def benchmark_items(options: argparse.Namespace, folder: Path) -> dict[str, list
         names, folders = found_tasks(options.tasks, Path(work))
         for name in names:
             items = task_questions(load_tasks(name, folders), tokenizer, 2048, None, None)
+            scored = {item["source_split"] for item in items if item["split"] == "report"}
+            items = [item for item in items if item["source_split"] in scored]
             kept = set(shuffled_by_hash([item["item"] for item in items], "benchmark")[: options.items])
             chosen[name] = [item for item in items if item["item"] in kept]
     return chosen

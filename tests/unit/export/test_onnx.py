@@ -70,6 +70,18 @@ def test_prefill_and_decode_equal_the_full_prompt(family_folder, tmp_path, archi
         close(logits[:, 0], wanted[:, place])
 
 
+def test_long_text_equals_the_super_network(family_folder, tmp_path):
+    """200 positions at once, and the last of them one by one."""
+    network, architecture = exported(family_folder, ARCHITECTURES[3], tmp_path), ARCHITECTURES[3]
+    tokens = np.random.default_rng(1).integers(320, size=(1, 200))
+    wanted = expected(family_folder, architecture, tokens)
+    close(network.run(tokens)[0], wanted)
+    _, cache = network.run(tokens[:, :190])
+    for place in range(190, 200):
+        logits, cache = network.run(tokens[:, place : place + 1], cache)
+        close(logits[:, 0], wanted[:, place])
+
+
 def test_right_padded_batch_equals_solo(family_folder, tmp_path):
     architecture = ARCHITECTURES[1]
     network = exported(family_folder, architecture, tmp_path)
