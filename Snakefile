@@ -48,6 +48,7 @@ include: "rules/heal.smk"
 include: "rules/baselines.smk"
 include: "rules/quantize.smk"
 include: "rules/benchmark.smk"
+include: "rules/gguf.smk"
 include: "rules/report.smk"
 
 
@@ -55,4 +56,6 @@ rule all:
     default_target: True
     input:
         rules.report.output,
+        GGUF_FILES,
+        GGUF_ACCURACY,
         expand(rules.select_front.output, task=config["tasks"]),

@@ -35,6 +35,7 @@ wildcard_constraints:
     pick="[a-z][a-z0-9_]*",
     generation=r"\d+",
     precision="fp32|int8",
+    gguf_type="F32|F16|Q8_0|Q6_K|Q5_K_M|Q4_K_M",
     stage="finetune|train_supernet",
 
 

@@ -12,7 +12,8 @@ DEFAULT = {
     "train_supernet": 1, "build_supernet": 1,
     "propose_candidates": 6, "evaluate_chunk": 12, "collect_generation": 6, "evaluate_front": 3,
     "select_front": 3,
-    "extract_subnet": 3, "export_onnx": 4, "quantize": 4, "benchmark_accuracy": 12, "benchmark_speed": 8,
+    "extract_subnet": 3, "export_onnx": 4, "quantize": 4, "export_gguf": 4,
+    "benchmark_accuracy": 12, "benchmark_speed": 8,
     "report": 1, "all": 1,
 }  # fmt: skip
 
@@ -29,6 +30,13 @@ def test_own_examples_and_healing_are_planned_where_asked_for(tmp_path):
     run = snakemake(tmp_path, "-n", "--configfile", "healed.yaml")
     plan = {name.removeprefix("llamanas_"): count for name, count in planned_jobs(run.stdout).items()}
     assert plan == DEFAULT | {"write_examples": 1, "heal": 3, "measure_healing": 3}, run.stdout
+
+
+def test_gguf_files_and_their_accuracy_are_planned_where_asked_for(tmp_path):
+    (tmp_path / "gguf.yaml").write_text(yaml.safe_dump({"export": {"gguf": ["F16", "Q4_K_M"], "gguf_accuracy": True}}))
+    run = snakemake(tmp_path, "-n", "--configfile", "gguf.yaml")
+    plan = {name.removeprefix("llamanas_"): count for name, count in planned_jobs(run.stdout).items()}
+    assert plan == DEFAULT | {"export_gguf": 8, "benchmark_gguf_accuracy": 12}, run.stdout
 
 
 def test_baselines_are_planned_by_their_name_alone(tmp_path):
