@@ -61,6 +61,7 @@ include: "rules/heal.smk"
 include: "rules/baselines.smk"
 include: "rules/quantize.smk"
 include: "rules/benchmark.smk"
+include: "rules/gguf.smk"
 include: "rules/report.smk"
 
 
@@ -76,5 +77,7 @@ rule all:
     default_target: True
     input:
         rules.report.output,
+        GGUF_FILES,
+        GGUF_ACCURACY,
         rules.record_run.output,
         expand(rules.select_front.output, task=config["tasks"]),

@@ -39,6 +39,13 @@ def test_recipes_are_planned_by_their_names(tmp_path):
     assert plan == DEFAULT | changed
 
 
+def test_gguf_files_and_their_accuracy_are_planned_where_asked_for(tmp_path):
+    (tmp_path / "gguf.yaml").write_text(yaml.safe_dump({"export": {"gguf": ["F16", "Q4_K_M"], "gguf_accuracy": True}}))
+    run = snakemake(tmp_path, "-n", "--configfile", "gguf.yaml")
+    plan = {name.removeprefix("llamanas_"): count for name, count in planned_jobs(run.stdout).items()}
+    assert plan == DEFAULT | {"export_gguf": 8, "benchmark_gguf_accuracy": 12}, run.stdout
+
+
 def test_baselines_are_planned_by_their_name_alone(tmp_path):
     (tmp_path / "few.yaml").write_text(yaml.safe_dump({"baselines": {"methods": ["random", "taylor"], "ratios": [2]}}))
     plan = planned_jobs(snakemake(tmp_path, "-n", "baselines", "--configfile", "few.yaml").stdout)

@@ -89,8 +89,9 @@ class Job:
 
     def exported(self, shape: ModelShape) -> dict:
         """Columns that say which exported file a row is about."""
-        names = {name: self.wildcards[name] for name in ("task", "pick", "precision")}
-        return names | {"architecture": self.architecture(shape).id}
+        names = {name: self.wildcards[name] for name in ("task", "pick")}
+        precision = self.wildcards.get("precision") or self.wildcards["gguf_type"]
+        return names | {"precision": precision} | {"architecture": self.architecture(shape).id}
 
     def seed(self, *about: object) -> int:
         """A seed for one purpose of this stage."""

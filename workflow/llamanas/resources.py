@@ -131,11 +131,14 @@ def need(rule: str, config: dict, model: Model, items: Items | None = None) -> N
     if rule in FILES:
         memory, files, kept = FILES[rule]
         return Need(0, memory * weights, 0, files * weights, kept * (stored if rule != "export_onnx" else weights))
-    if rule == "benchmark_accuracy":
+    if rule in ("benchmark_accuracy", "benchmark_gguf_accuracy"):
         return Need(2 * model.macs * items.report * items.tokens, 3 * weights, 0, weights)
     if rule == "benchmark_speed":
         about = config["benchmark"]
-        tokens = about["repeats"] * 2 * (about["prompt_tokens"] + about["new_tokens"])
+        texts = sum(
+            batch * (context + about["new_tokens"]) for batch in about["batches"] for context in about["contexts"]
+        )
+        tokens = about["repeats"] * 2 * texts
         return Need(2 * model.macs * tokens, 4 * weights, 0, 2 * weights)
     return Need()  # tables alone
 
@@ -147,6 +150,7 @@ FILES = {
     "extract_subnet": (2, 2, 1),
     "export_onnx": (3, 3, 1),
     "quantize": (2.5, 1.5, 0.25),
+    "export_gguf": (1, 2, 1),
 }
 
 

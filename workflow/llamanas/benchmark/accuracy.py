@@ -30,7 +30,12 @@ def accuracy_row(
     Raises:
         LlamaNasError: the network cannot be loaded.
     """
-    credit = measure_credit(Network(model, threads), items, metric, max_tokens)
+    return row_of_credit(ExportedModel(Network(model, threads), None, max_tokens), items, metric, confidence)
+
+
+def row_of_credit(model: ExportedModel, items: list[dict], metric: str, confidence: float) -> dict:
+    """The measured columns of artifact ``accuracy`` for a model that answers ``items``."""
+    credit = measure_credit(model, items, metric)
     low, high = wilson_interval(sum(credit), len(credit), confidence)
     return {
         "metric": metric,
@@ -42,12 +47,12 @@ def accuracy_row(
     }
 
 
-def measure_credit(network: Network, items: list[dict], metric: str, max_tokens: int) -> list[float]:
-    """The credit in [0, 1] that a network earns for each item, as :class:`llamanas.search.judge.Judge` gives it."""
+def measure_credit(model: ExportedModel, items: list[dict], metric: str) -> list[float]:
+    """The credit in [0, 1] that a model earns for each item, as :class:`llamanas.search.judge.Judge` gives it."""
     pairs = []
     for item in items:
         for branch, scored in zip(item["branches"], item["scored"], strict=True):
             context = len(branch) - scored
             pairs.append((item["prefix"] + branch[:context], branch[context:]))
-    scores = ExportedModel(network, None, max_tokens).score(pairs)
+    scores = model.score(pairs)
     return Judge(items, metric)(np.array(scores).T).credit.tolist()

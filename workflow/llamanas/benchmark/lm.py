@@ -8,6 +8,7 @@ import numpy as np
 from lm_eval.api.instance import Instance
 
 from llamanas.benchmark.session import Network
+from llamanas.llamacpp import GgufNetwork
 from llamanas.lm import Scored, TokenizedModel
 from llamanas.progress import progress
 
@@ -19,9 +20,11 @@ Contexts = dict[tuple[int, ...], list[int]]
 
 
 class ExportedModel(TokenizedModel):
-    """An ONNX network for lm-eval."""
+    """An exported network for lm-eval: an ONNX one, or with another ``score`` one of another runtime."""
 
-    def __init__(self, network: Network, tokenizer: Any, max_length: int) -> None:
+    network: Any
+
+    def __init__(self, network: Network | GgufNetwork, tokenizer: Any, max_length: int) -> None:
         super().__init__(tokenizer, max_length)
         self.network = network
 
@@ -55,7 +58,7 @@ class ExportedModel(TokenizedModel):
         """Score of one continuation in one run."""
         tokens = np.array([[*context, *continuation[:-1]]])
         logits, _ = self.network.run(tokens, keep=len(continuation))
-        chosen = _log_softmax(logits[0])[np.arange(len(continuation)), continuation]
+        chosen = log_softmax(logits[0])[np.arange(len(continuation)), continuation]
         return float(chosen.sum()), int((logits[0].argmax(-1) == continuation).sum())
 
     def _score(self, batch: Contexts, continuations: list[list[int]]) -> dict[int, Counted]:
@@ -72,7 +75,7 @@ class ExportedModel(TokenizedModel):
         scores = dict.fromkeys(owners, (0.0, 0))
         step = 0
         while True:
-            likelihoods = _log_softmax(logits)
+            likelihoods = log_softmax(logits)
             for row, index in zip(rows, owners, strict=True):
                 token = continuations[index][step]
                 total, hits = scores[index]
@@ -120,7 +123,7 @@ def _batches(contexts: Contexts) -> list[Contexts]:
     return batches
 
 
-def _log_softmax(logits: np.ndarray) -> np.ndarray:
+def log_softmax(logits: np.ndarray) -> np.ndarray:
     """Log-probabilities [rows, vocabulary]."""
     shifted = logits - logits.max(-1, keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
