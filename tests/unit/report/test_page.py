@@ -197,8 +197,9 @@ def test_write_report_reads_and_writes_artifacts(results: Results, figures: dict
     inputs: dict = {}
     for name, rows in tables.items():
         several = name in ("accuracy", "speed", "losses", "healing")
-        inputs[name] = [str(tmp_path / f"{name}.parquet")] if several else str(tmp_path / name)
-        write(tmp_path / Path(inputs[name][0] if isinstance(inputs[name], list) else inputs[name]).name, name, rows)
+        path = tmp_path / f"{name}.parquet"
+        inputs[name] = [str(path)] if several else str(path)
+        write(path, name, rows)
     for name, by_task in (("archive", results.archives), ("front", results.fronts), ("picks", results.picks)):
         inputs[name] = [str(tmp_path / f"{name}-{task}") for task in tasks]
         for task in tasks:
