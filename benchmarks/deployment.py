@@ -389,12 +389,14 @@ def credits(
 ) -> list[float]:
     """What a file earns for each item; kept beside the file."""
     from llamanas.benchmark.accuracy import measure_credit
+    from llamanas.benchmark.lm import ExportedModel
     from llamanas.benchmark.session import Network
 
     model = networks.file(name, recipe)
     kept = model.with_name(f"{task}-{len(items)}.json")
     if not kept.exists():
-        kept.write_text(json.dumps(measure_credit(Network(model, options.threads), items, "acc", 2048)))
+        exported = ExportedModel(Network(model, options.threads), None, 2048)
+        kept.write_text(json.dumps(measure_credit(exported, items, "acc")))
     return json.loads(kept.read_text())
 
 
