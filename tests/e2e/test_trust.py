@@ -92,7 +92,7 @@ def test_the_configuration_beside_the_report_is_the_runs_own(finished):
 
 
 def test_a_measurement_is_repeated_alone_by_the_reports_command(finished):
-    target = "results/benchmark/tiny_sounds/half_way/int8/accuracy.parquet"
+    target = "results/benchmark/tiny_sounds/half_way/budget/accuracy.parquet"
     plan = snakemake(finished, "-n", "--configfile", "results/report/experiment.json", "--force", target)
     assert planned_jobs(plan.stdout) == {"benchmark_accuracy": 1}, plan.stdout[-3000:]
 
