@@ -245,6 +245,8 @@ _COLUMNS: dict[str, dict[str, pa.DataType]] = {
         "memory_mb": pa.float64(),
         "slurm_memory_mb": pa.float64(),
         "estimated_memory_mb": pa.int32(),
+        "gpu_memory_mb": pa.float64(),  # the most on one GPU
+        "gpu_energy_j": pa.float64(),  # of all its GPUs
     },
 }
 

@@ -16,6 +16,7 @@ from llamanas import artifacts, failures, provenance, randomness
 from llamanas.architecture import Architecture, ModelShape
 from llamanas.devices import leased_devices
 from llamanas.errors import LlamaNasError
+from llamanas.meter import metered
 
 HOW = ("device_tokens", "checkpointing", "checkpoint_steps", "compile", "processes")  # change rounding at most
 
@@ -118,7 +119,8 @@ class Job:
             if devices[0] != "cpu":
                 torch.cuda.set_device(devices[0])  # where kernels are launched
             print(f"computing on {', '.join(devices)} with {self.snakemake.threads} threads", file=sys.stderr)
-            yield devices
+            with metered(devices):
+                yield devices
 
 
 @contextmanager

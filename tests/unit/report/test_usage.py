@@ -19,7 +19,8 @@ def logs(tmp_path, monkeypatch):
             "finetune",
             "60.5",
             "2000.25",
-            "rule finetune on node node1, SLURM job 7\ncomputing on cuda:0 with 2 threads\n",
+            "rule finetune on node node1, SLURM job 7\ncomputing on cuda:0 with 2 threads\n"
+            "took of its GPUs: 512 MB at most, 3600 J\n",
         ),
         (
             "evaluate_chunk/t/0/1-of-2",
@@ -60,6 +61,7 @@ def test_every_job_has_its_row(logs):
         "evaluate_chunk", config, MODEL, 0
     )
     assert report["memory_mb"] is None and report["node"] is None
+    assert (training["gpu_memory_mb"], training["gpu_energy_j"], first["gpu_energy_j"]) == (512, 3600, None)
 
 
 def test_rules_are_summed_up_by_time(logs):
@@ -67,6 +69,7 @@ def test_rules_are_summed_up_by_time(logs):
     assert (evaluation["rule"], evaluation["jobs"], evaluation["seconds"]) == ("evaluate_chunk", 2, 120)
     assert evaluation["longest_minutes"] == 1.5 and evaluation["memory_mb"] == 950
     assert training["memory_mb"] == 3000 and report["memory_mb"] == 0
+    assert (training["gpu_memory_mb"], training["gpu_energy_j"], evaluation["gpu_energy_j"]) == (512, 3600, 0)
 
 
 def test_a_failing_sacct_leaves_memory_out(logs):

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from llamanas.meter import taken
 from llamanas.resources import Model, memory_mb, runtime_minutes
 
 _WHERE = re.compile(r"^rule \w+(?: \(.*\))? on node ([^\s,]+)(?:, SLURM job (\d+))?$", re.MULTILINE)
@@ -32,6 +33,7 @@ def _row(path: Path, logs: Path, config: dict, model: Model) -> dict:
     where = _WHERE.search(text)
     name, *about = path.relative_to(logs).with_suffix("").parts
     gpu = int("computing on cuda" in text)
+    gpu_memory, gpu_energy = taken(text)
     return {
         "rule": name,
         "job": "/".join(about),
@@ -42,6 +44,8 @@ def _row(path: Path, logs: Path, config: dict, model: Model) -> dict:
         "memory_mb": _number(used["max_rss"]),
         "estimated_minutes": runtime_minutes(name, config, model, gpu),
         "estimated_memory_mb": memory_mb(name, config, model, gpu),
+        "gpu_memory_mb": gpu_memory,
+        "gpu_energy_j": gpu_energy,
     }
 
 
@@ -91,6 +95,8 @@ def usage_by_rule(rows: list[dict]) -> list[dict]:
                 "estimated_minutes": max(row["estimated_minutes"] for row in jobs),
                 "memory_mb": max(peaks),
                 "estimated_memory_mb": max(row["estimated_memory_mb"] for row in jobs),
+                "gpu_memory_mb": max(row["gpu_memory_mb"] or 0 for row in jobs),
+                "gpu_energy_j": sum(row["gpu_energy_j"] or 0 for row in jobs),
             }
         )
     return sorted(found, key=lambda row: (-row["seconds"], row["rule"]))
