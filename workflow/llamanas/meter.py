@@ -25,8 +25,9 @@ def metered(devices: list[str]) -> Iterator[None]:
     try:
         yield
     finally:
-        spent = [None if None in (a, b) else b - a for a, b in zip(before, map(energy, devices), strict=True)]
-        joules = "unknown" if None in spent else f"{sum(spent):.0f}"
+        pairs = zip(before, [energy(device) for device in devices], strict=True)
+        spent = [end - begin for begin, end in pairs if begin is not None and end is not None]
+        joules = f"{sum(spent):.0f}" if len(spent) == len(devices) else "unknown"
         peak = max(torch.cuda.max_memory_reserved(device) for device in devices)
         memory = f"{peak / 2**20:.0f}" if peak else "unknown"
         print(f"took of its GPUs: {memory} MB at most, {joules} J", file=sys.stderr, flush=True)
