@@ -85,3 +85,13 @@ def test_own_recipes_stand_beside_those_of_the_schema():
     assert recipes.keys() == {"int8", "int4_mixed", "dynamic_int8", "budget", "mine"}
     assert recipes["mine"] == {"method": "budget", "bits_per_weight": 6.5}
     assert recipes["int4_mixed"]["block_size"] == 32 and not recipes["int4_mixed"]["symmetric"]
+
+
+def test_a_source_set_to_null_makes_way_for_another():
+    source = {"hub": None, "folder": "/models/mine", "license": "mit"}
+    assert settings.complete({"model": {"source": source}})["model"]["source"] == {
+        "folder": "/models/mine",
+        "license": "mit",
+    }
+    with pytest.raises(LlamaNasError, match="exactly one"):
+        settings.complete({"model": {"source": {"folder": None}}})

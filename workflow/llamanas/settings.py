@@ -29,6 +29,7 @@ def complete(config: dict) -> dict:
     _require_plain(config)
     schema = _schema()
     config = _with_defaults(config, schema)
+    _drop_replaced_sources(config["model"])
     # 8.0 is an integer to JSON Schema, but not to range().
     whole = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
     validator = extend(Draft202012Validator, type_checker=whole)(schema)
@@ -76,6 +77,12 @@ def _require_plain(value: Any, key: str = "") -> None:
         raise LlamaNasError(f"{where} in the configuration is {_short(str(value))}; expected a finite number.")
     elif not isinstance(value, int | float | None):
         raise LlamaNasError(f"{where} in the configuration is a {type(value).__name__}, which no setting is; quote it.")
+
+
+def _drop_replaced_sources(model: Any) -> None:
+    """Forget the kinds of source that are null: Snakemake merges files, so that a later one can take away no key."""
+    if isinstance(model, dict) and isinstance(model["source"], dict):
+        model["source"] = {key: value for key, value in model["source"].items() if value is not None}
 
 
 def _require_picks(picks: dict[str, dict], exported: list[str]) -> None:
