@@ -1,4 +1,4 @@
-"""A Hugging Face folder with random weights of a published shape, so that an experiment of that size can be run without them.
+"""A Hugging Face folder with random weights of a published shape, to run an experiment of that size without them.
 
     python benchmarks/random_model.py FOLDER [--shape llama2-7b] [--device cuda]
 
@@ -7,10 +7,10 @@ instructions. What `config/llama2-7b.yaml` takes at its real size, in time and m
 
     python benchmarks/random_model.py runs/random-7b/model
     snakemake --directory runs/random-7b results/onnx/mini_language/smaller_1_5/int8/model.onnx \\
-        results/report/resources.parquet --configfile config/llama2-7b.yaml benchmarks/random_7b.yaml
+        --configfile config/llama2-7b.yaml benchmarks/random_7b.yaml
+    python -m llamanas.estimate --configfile config/llama2-7b.yaml benchmarks/random_7b.yaml --directory runs/random-7b
 
-whose last table has a row for every job. Accuracies of such a network are those of chance; the files' own accuracy and speed
-on a CPU, which would take hours, are left out.
+Accuracies of such a network are those of chance; the files' own accuracy and speed on a CPU would take hours.
 """
 
 import argparse

@@ -31,7 +31,8 @@ def test_gpus_of_a_training_share_its_work():
     (one,) = estimate.stages({"finetune": 1}, settings.complete({}), MODEL, SPEED, 1, ITEMS)
     (four,) = estimate.stages({"finetune": 1}, config, MODEL, SPEED, 1, ITEMS)
     assert (one.gpus, four.gpus) == (1, 4) and four.seconds < one.seconds
-    text = estimate.table([four], {"finetune": 36.0})
+    took = {"rule": "finetune", "jobs": 1, "seconds": 36.0, "memory_mb": 1234.5, "gpu_memory_mb": 0}
+    text = estimate.table([four], [took])
     assert f"{4 * four.seconds / 3600:.2f}" in text and "0.010" in text.splitlines()[-1]
 
 
@@ -61,7 +62,7 @@ def test_items_are_counted_where_tasks_have_been_fetched(tmp_path, monkeypatch):
 
 def test_plan_is_that_of_a_run_from_nothing(tmp_path):
     config = write_experiment(tmp_path)
-    jobs = estimate.planned(config, tmp_path)
+    jobs = estimate.planned([config], tmp_path)
     assert jobs["evaluate_chunk"] == 6 and jobs["fetch_model"] == 1 and "all" not in jobs and "total" not in jobs
 
 
@@ -69,10 +70,10 @@ def test_unknown_models_and_wrong_settings_are_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "hub.yaml").write_text(yaml.safe_dump({"model": {"source": {"hub": {"repo": "a/b"}}}}))
     with pytest.raises(LlamaNasError, match="fetch_model"):
-        estimate.estimate(tmp_path / "hub.yaml")
+        estimate.estimate([tmp_path / "hub.yaml"])
     for text in ("search: {populatoin: 3}", "- 1", "a: b: c"):
         (tmp_path / "bad.yaml").write_text(text)
         with pytest.raises(LlamaNasError):
-            estimate.estimate(tmp_path / "bad.yaml")
+            estimate.estimate([tmp_path / "bad.yaml"])
     with pytest.raises(LlamaNasError, match="not a readable YAML"):
-        estimate.estimate(tmp_path / "missing.yaml")
+        estimate.estimate([tmp_path / "missing.yaml"])

@@ -39,7 +39,7 @@ class Stage:
     gpus: int
 
 
-def planned(configfile: Path, directory: Path) -> dict[str, int]:
+def planned(configfiles: list[Path], directory: Path) -> dict[str, int]:
     """Jobs of each rule in a run from nothing, as Snakemake plans it.
 
     Raises:
@@ -47,7 +47,7 @@ def planned(configfile: Path, directory: Path) -> dict[str, int]:
     """
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(settings.ROOT / "Snakefile"), "--dry-run"]
     command += ["--forceall", "--nolock", "--cores", "1", "--quiet", "rules", "--directory", str(directory)]
-    command += ["--configfile", str(configfile), "--workflow-profile", "none"]
+    command += ["--configfile", *map(str, configfiles), "--workflow-profile", "none"]
     run = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ)
     if run.returncode or "Job stats:" not in run.stdout:
         raise LlamaNasError(f"Snakemake cannot plan this experiment:\n{run.stdout.strip()[-600:]}")
@@ -56,7 +56,7 @@ def planned(configfile: Path, directory: Path) -> dict[str, int]:
     return {name: count for name, count in found.items() if name not in ("total", "all")}
 
 
-def configured(configfile: Path) -> dict:
+def configured(configfiles: list[Path]) -> dict:
     """The experiment's whole configuration, as the workflow completes it.
 
     Raises:
@@ -65,10 +65,11 @@ def configured(configfile: Path) -> dict:
     from snakemake.utils import update_config
 
     config = yaml.safe_load((settings.ROOT / "config/config.yaml").read_text())
-    try:
-        update_config(config, yaml.safe_load(configfile.read_text()) or {})
-    except (OSError, yaml.YAMLError, AttributeError, TypeError) as error:
-        raise LlamaNasError(f"{configfile} is not a readable YAML configuration: {error}") from error
+    for configfile in configfiles:
+        try:
+            update_config(config, yaml.safe_load(configfile.read_text()) or {})
+        except (OSError, yaml.YAMLError, AttributeError, TypeError) as error:
+            raise LlamaNasError(f"{configfile} is not a readable YAML configuration: {error}") from error
     return settings.complete(config)
 
 
@@ -98,19 +99,25 @@ def stages(jobs: dict[str, int], config: dict, model: Model, speed: Speed, gpu: 
     return found
 
 
-def table(found: list[Stage], took: dict[str, float]) -> str:
-    """The stages as text; ``took`` has the seconds that the jobs of a rule took in a run."""
-    lines = [f"{'stage':<20}{'jobs':>6}{'s/job':>9}{'hours':>8}{'GPU-h':>8}{'MB/job':>9}{'disk GB':>9}{'took h':>9}"]
+def table(found: list[Stage], took: list[dict]) -> str:
+    """The stages as text; ``took`` is what the jobs of each rule took in a run (``usage_by_rule``)."""
+    used = {row["rule"]: row for row in took}
+    head = f"{'stage':<20}{'jobs':>6}{'s/job':>9}{'hours':>8}{'GPU-h':>8}{'MB/job':>9}{'disk GB':>9}"
+    lines = [head + f"{'took jobs':>11}{'hours':>8}{'MB/job':>9}{'GPU MB':>9}" * bool(took)]
     for s in found:
         hours = s.jobs * s.seconds / 3600
-        real = f"{took[s.rule] / 3600:9.3f}" if s.rule in took else ""
+        real = ""
+        if row := used.get(s.rule):
+            real = (
+                f"{row['jobs']:>11}{row['seconds'] / 3600:>8.3f}{row['memory_mb']:>9,.0f}{row['gpu_memory_mb']:>9,.0f}"
+            )
         lines.append(
             f"{s.rule:<20}{s.jobs:>6}{s.seconds:>9.1f}{hours:>8.3f}{hours * s.gpus:>8.2f}{s.memory:>9,}"
             f"{s.disk / GB:>9.2f}{real}"
         )
     total = sum(s.jobs * s.seconds for s in found) / 3600
     gpu_hours = sum(s.jobs * s.seconds * s.gpus for s in found) / 3600
-    real = f"{sum(took.values()) / 3600:9.3f}" if took else ""
+    real = f"{sum(row['jobs'] for row in took):>11}{sum(row['seconds'] for row in took) / 3600:>8.3f}" if took else ""
     lines.append(
         f"{'total':<20}{sum(s.jobs for s in found):>6}{'':>9}{total:>8.3f}{gpu_hours:>8.2f}"
         f"{max(s.memory for s in found):>9,}{sum(s.disk for s in found) / GB:>9.2f}{real}"
@@ -118,20 +125,20 @@ def table(found: list[Stage], took: dict[str, float]) -> str:
     return "\n".join(lines)
 
 
-def estimate(configfile: Path) -> str:
+def estimate(configfiles: list[Path]) -> str:
     """The table for the configuration, in the run's directory.
 
     Raises:
         LlamaNasError: the configuration is wrong, or the model's sizes are not known yet.
     """
-    config = configured(configfile)
+    config = configured(configfiles)
     model = known_model(config)
     if model is None:
         raise LlamaNasError(
             "the model's sizes are not known before it is fetched. Run this first, in the same directory: snakemake "
-            f"--until fetch_model fetch_task --configfile {configfile}"
+            f"--until fetch_model fetch_task --configfile {' '.join(map(str, configfiles))}"
         )
-    jobs = planned(configfile, Path())
+    jobs = planned(configfiles, Path())
     folder = config["model"]["source"].get("folder", "")
     fetched = Path(config["results"]) / "model/config.json"
     shape = read_config(fetched if fetched.exists() else settings.existing(folder) / "config.json")
@@ -139,10 +146,7 @@ def estimate(configfile: Path) -> str:
     speed = measure_speed(shape, Path(), config["compute"], largest)
     gpu = int(config["compute"]["device"] != "cpu" and visible_gpus() > 0)
     found = stages(jobs, config, model, speed, gpu, counted_items(config))
-    logs = Path("logs")
-    took = (
-        {row["rule"]: row["seconds"] for row in usage_by_rule(usage_rows(logs, config, model))} if logs.exists() else {}
-    )
+    took = usage_by_rule(usage_rows(Path("logs"), config, model))
     about = (
         f"{model.parameters / 1e6:,.1f} M parameters. Measured here: {speed.training / 1e9:,.1f} GFLOP/s in training, "
         f"{speed.scoring / 1e9:,.1f} in scoring, {speed.start:.1f} s until a job computes, "
@@ -152,20 +156,20 @@ def estimate(configfile: Path) -> str:
 
 
 def main() -> None:
-    """`python -m llamanas.estimate --configfile FILE [--directory RUN]`."""
+    """`python -m llamanas.estimate --configfile FILE ... [--directory RUN]`."""
     parser = argparse.ArgumentParser(
         prog="python -m llamanas.estimate", description="What an experiment will take here."
     )
-    parser.add_argument("--configfile", type=Path, default=settings.ROOT / "config/config.yaml", help="its settings")
+    default = settings.ROOT / "config/config.yaml"
+    parser.add_argument("--configfile", type=Path, nargs="+", default=[default], help="its settings, as for snakemake")
     parser.add_argument("--directory", type=Path, default=Path(), help="directory of the run")
     options = parser.parse_args()
     try:
-        if not options.configfile.is_absolute() and not (options.directory / options.configfile).exists():
-            options.configfile = options.configfile.resolve()
+        files = [path if (options.directory / path).exists() else path.resolve() for path in options.configfile]
         if not options.directory.is_dir():
             raise LlamaNasError(f"--directory {options.directory} is no folder; make it first.")
         os.chdir(options.directory)
-        print(estimate(options.configfile))
+        print(estimate(files))
     except LlamaNasError as error:
         raise SystemExit(f"error: {error}") from None
 
