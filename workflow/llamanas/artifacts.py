@@ -232,6 +232,7 @@ _COLUMNS: dict[str, dict[str, pa.DataType]] = {
         "decode_speedup": pa.float64(),
         "prefill_speedup_fp32": pa.float64(),
         "decode_speedup_fp32": pa.float64(),
+        "share_of_bandwidth": pa.float64(),
         "smaller_not_faster": pa.bool_(),
     },
     "resources": {  # one row for each job

@@ -32,6 +32,7 @@ def test_ratios_of_an_int8_pick(results: Results) -> None:
     assert row["decode_speedup"] == pytest.approx(1.02)
     assert row["decode_tokens_per_s"] == pytest.approx(80 * 1.02)
     assert row["decode_speedup_fp32"] == pytest.approx(80 * 1.02 / 50)
+    assert row["share_of_bandwidth"] == 0.5
     pick = next(row for row in results.picks["mini_truthful"] if row["pick"] == "half_way")
     assert (row["parameters"], row["architecture"]) == (pick["parameters"], pick["architecture"])
 

@@ -36,6 +36,7 @@ def summarize(picks: dict[str, list[dict]], accuracy: list[dict], speed: list[di
       timed in turn with the fp32 file; there it is the ratio of two medians measured in separate jobs, which drifts of
       the machine between them change.
     * ``*_tokens_per_s`` are medians over the rounds.
+    * ``share_of_bandwidth``: bytes that decoding must read in a second, of those that the memory was measured to give.
     * ``smaller_not_faster``: the file is smaller than the full network's, and some round found it no faster.
 
     Args:
@@ -104,7 +105,10 @@ def _summary_row(key: Key, scores: dict[Key, dict], rounds: dict, parameters: di
             f"{phase}_speedup_fp32": paired if precision == "fp32" else here / there,
         }
     slowest = min(paired_ratio(timed, phase).low for phase in _PHASES)
-    return row | {"smaller_not_faster": pick != FULL and row["size_ratio"] > 1 and slowest <= 1}
+    return row | {
+        "share_of_bandwidth": median(each["share_of_bandwidth"] for each in timed),
+        "smaller_not_faster": pick != FULL and row["size_ratio"] > 1 and slowest <= 1,
+    }
 
 
 def _found(table: dict, key: tuple, what: str) -> Any:
