@@ -1,10 +1,11 @@
-"""A cluster of one machine under test, and what its jobs do."""
+"""A cluster of one machine under test: what its jobs do, and its daemons killed and started again."""
 
 import os
 import shutil
 import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 from workflow_runner import ROOT
@@ -12,7 +13,7 @@ from workflow_runner import ROOT
 Found = TypeVar("Found")
 PROFILE = (
     "--workflow-profile", str(ROOT / "profiles/slurm"), "--jobs", "6", "--latency-wait", "10",
-    "--slurm-init-seconds-before-status-checks", "5",
+    "--slurm-init-seconds-before-status-checks", "10",
     "--default-resources", "mem_mb=700", "runtime=5", "nodes=1", "cluster_gpus=1",
 )  # fmt: skip
 
@@ -24,6 +25,12 @@ def tell(*command: str) -> str:
 
 def answers() -> bool:
     return bool(shutil.which("sbatch")) and " UP" in tell("scontrol", "ping")
+
+
+def setting(name: str) -> str:
+    """A setting of slurm.conf."""
+    (line,) = [line for line in tell("scontrol", "show", "config").splitlines() if line.split("=")[0].strip() == name]
+    return line.split("=", 1)[1].strip()
 
 
 def is_of_one_machine() -> bool:
@@ -47,3 +54,31 @@ def running(rule: str) -> dict[str, str]:
     """Running jobs of a rule: their numbers and nodes."""
     lines = tell("squeue", "--noheader", "--states=RUNNING", "--format=%A|%N|%k").splitlines()
     return {number: node for number, node, about in (line.split("|") for line in lines) if f"rule_{rule}" in about}
+
+
+def send_signal(number: str, which: int) -> None:
+    """Send a signal to all that a job runs."""
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if f"SLURM_JOB_ID={number}" in path.read_text(errors="replace").split("\0"):
+                os.kill(int(path.parent.name), which)
+        except OSError:
+            continue  # it has ended
+
+
+def restart(pid_file: Path, meanwhile: Callable[[], object], *command: str) -> None:
+    """Kill a daemon as a crash does, and start it again as it was started after ``meanwhile``."""
+    old = int(pid_file.read_text())
+    os.kill(old, 9)
+    meanwhile()
+    environment = {"PATH": os.environ["PATH"], "SLURM_CONF": "/etc/slurm/slurm.conf", "LANG": "C.UTF-8"}
+    new = subprocess.Popen(
+        command, env=environment, start_new_session=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    wait_for(answers, 30)
+    known = Path(setting("SlurmctldPidFile")).with_name("pids")  # of the script that began the cluster and will end it
+    if known.exists():
+        since = Path(f"/proc/{new.pid}/stat").read_text().rpartition(")")[2].split()[19]
+        lines = [line for line in known.read_text().splitlines() if line.split()[1] != str(old)]
+        known.write_text("\n".join([*lines, f"{command[0]} {new.pid} {since}", ""]))

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from llamanas import compare
 from rule_runner import RULES
 from workflow_runner import command, snakemake
 
 SEED = 2405
 TRAINED = "results/train_supernet/model.safetensors"
 FIRST = ["fetch_model", "finetune", "train_supernet"]
-TIMED = {"speed.parquet", "summary.parquet"}  # hold what a clock has measured
+TIMED = {f"{artifact}.parquet" for artifact in compare.TIMED}
 
 
 def logs_of(folder: Path, rule: str) -> list[Path]:

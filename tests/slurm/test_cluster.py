@@ -1,15 +1,26 @@
-"""What a real SLURM cluster does to jobs: memory and time limits, and which GPUs it gives."""
+"""The workflow on a real SLURM cluster, and what a cluster does to jobs: limits, cancellation, dying daemons."""
 
+import shutil
+import signal
 import subprocess
 import sys
+import threading
+import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 import slurm_cluster as cluster
+from llamanas.artifacts import provenance_of
+from llamanas.compare import TIMED
 from llamanas.slurm import cancel_leftovers
-from workflow_runner import ROOT
+from tiny_experiment import TRAINING, write_experiment
+from workflow_runner import ROOT, snakemake
+
+SEARCH = Path("results/search/tiny_sounds")
 
 
 @pytest.fixture
@@ -62,3 +73,106 @@ def test_limits_and_gpus(start, tmp_path):
         assert f"GRES=gpu:fake:1(IDX:{device})" in (tmp_path / f"gpu-{number}.job").read_text()
     assert (tmp_path / "gpus.txt").read_text().strip() == "0,1"
     assert "NumNodes=1 " in (tmp_path / "gpus.job").read_text()
+
+
+class Watch:
+    """Every measured candidate of a run, by the times at which its numbers were written."""
+
+    def __init__(self, directory: Path) -> None:
+        self.folder, self.seen, self.done = directory / SEARCH, defaultdict(set), threading.Event()
+        self.thread = threading.Thread(target=self._look, daemon=True)
+        self.thread.start()
+
+    def _look(self) -> None:
+        while not self.done.wait(0.02):
+            for path in self.kept():
+                try:
+                    self.seen[path].add(path.stat().st_mtime_ns)
+                except FileNotFoundError:
+                    continue
+
+    def kept(self, generation: int | str = "*") -> list[Path]:
+        return [*self.folder.glob(f"generation-{generation}/scores/.resume/*/[!.]*.np[yz]")]
+
+
+@pytest.fixture
+def undisturbed(tmp_path) -> Path:
+    """Directory of a local run whose trainings and evaluations last long enough to be disturbed elsewhere."""
+    here = tmp_path / "local"
+    here.mkdir()
+    write_experiment(
+        here,
+        instructions={"self_examples": 0},
+        finetune=TRAINING | {"steps": 40},
+        heal={"steps": 0},
+        search={"population": 60, "generations": 1, "chunks": 2},
+        select={"bootstrap": 200, "picks": {"full": {"rule": "full"}}},
+        export={"picks": [], "precisions": ["fp32"]},
+        compute={"batch_tokens": 16},
+    )
+    run = snakemake(here, "--configfile", "tiny.yaml", "--cores", "2")
+    assert run.returncode == 0, run.stdout[-5000:]
+    return here
+
+
+def require_equal(here: Path, there: Path) -> None:
+    """Both runs have the same tables, byte for byte but for those that hold measured times."""
+    tables = [path.relative_to(here) for path in here.glob("results/**/*.parquet")]
+    assert tables and {*tables} == {path.relative_to(there) for path in there.glob("results/**/*.parquet")}
+    for path in tables:
+        if provenance_of(pq.read_table(here / path, partitioning=None))["artifact"] not in TIMED:
+            assert (here / path).read_bytes() == (there / path).read_bytes(), path
+
+
+def test_whole_workflow_on_two_nodes_where_everything_goes_wrong(undisturbed, start, tmp_path):
+    there, log = tmp_path / "cluster", tmp_path / "run.log"
+    there.mkdir()
+    shutil.copy(undisturbed / "tiny.yaml", there)
+    command = there, log, "--configfile", "tiny.yaml"
+    run, watch = start(*command), Watch(there)
+
+    # A training hangs until its time is over.
+    cluster.wait_for(lambda: [*there.glob("results/finetune/.resume/*/state.pt")])
+    number = next(iter(cluster.running("finetune")))
+    cluster.send_signal(number, signal.SIGSTOP)
+    end_now(number)
+    cluster.wait_for(lambda: "SLURM status is: 'TIMEOUT'" in log.read_text())
+
+    # An evaluation is cancelled.
+    cluster.wait_for(lambda: len(watch.kept(0)) > 5)
+    assert "going on from step" in (there / "logs/finetune.log").read_text()
+    subprocess.run(["scancel", next(iter(cluster.running("evaluate_chunk")))], check=True)
+    cluster.wait_for(lambda: "SLURM status is: 'CANCELLED'" in log.read_text())
+
+    # slurmctld dies while a job runs.
+    cluster.wait_for(lambda: cluster.running(""))
+    time.sleep(6)  # it saves its state every 5 s; what it had not saved nobody can know
+    cluster.restart(Path(cluster.setting("SlurmctldPidFile")), lambda: time.sleep(3), "slurmctld", "-D")
+
+    # Snakemake itself is killed; its jobs, which are slow, live until the same command takes their work over.
+    cluster.wait_for(lambda: len(watch.kept(1)) > 5)
+    for number in cluster.running("evaluate_chunk"):
+        cluster.send_signal(number, signal.SIGSTOP)
+    run.kill()
+    run.wait()
+    run = start(*command)
+
+    # A node dies with the job that it runs.
+    cluster.wait_for(lambda: "cancelling SLURM jobs" in log.read_text())
+    number, node = cluster.wait_for(lambda: [*cluster.running("evaluate_").items()])[0]
+
+    def lose_node() -> None:
+        subprocess.run(["scontrol", "update", f"nodename={node}", "state=down", "reason=test"], check=True)
+        cluster.send_signal(number, signal.SIGKILL)
+
+    pid_file = Path(cluster.setting("SlurmdPidFile").replace("%n", node))
+    cluster.restart(pid_file, lose_node, "slurmd", "-D", "-N", node)
+    subprocess.run(["scontrol", "update", f"nodename={node}", "state=resume"], check=False)
+    assert run.wait(400) == 0, log.read_text()[-5000:]
+    watch.done.set()
+
+    assert "status is: 'NODE_FAIL'" in log.read_text()
+    assert len(watch.seen) > 60 and all(len(times) == 1 for times in watch.seen.values()), "measured twice"
+    rows = pq.read_table(there / "results/report/resources.parquet").to_pylist()
+    assert {row["node"] for row in rows if row["slurm_job"]} == {"node1", "node2"}
+    require_equal(undisturbed, there)
