@@ -1,7 +1,7 @@
 """How many measurements a search needs: algorithms compared on an oracle, which was fitted on a measured table.
 
     python benchmarks/search.py measure [--run DIR] [--task NAME] [--count N] [--table TABLE]
-    python benchmarks/search.py compare [--run DIR] [--table TABLE] [--seeds N] [--only NAME ...] [--again] [--dynast PYTHON]
+    python benchmarks/search.py compare [--run DIR] [--table TABLE] [--seeds N] [--only NAME ...] [--dynast PYTHON]
     python benchmarks/search.py rank [--table TABLE]
     python benchmarks/search.py race [--table TABLE]
 
@@ -13,8 +13,8 @@ with the population and measurements of the published search. An algorithm is to
 split's items; it is judged by the noise-free accuracy: the hypervolume of the front that it chose by what it was told,
 after every measurement, as a share of that of the front of 20,000 ladder and random architectures. The results have the
 columns algorithm, seed, measurements and hypervolume; searches that they hold already are not made again, but for
-`--again`. `--dynast` is the Python of an environment with DyNAS-T (dynast_adapter.py). With racing, a candidate that was dropped after a part of
-the items counts as that part of a measurement.
+`--again`. `--dynast` is the Python of an environment with DyNAS-T (dynast_adapter.py). With racing, a candidate that
+was dropped after a part of the items counts as that part of a measurement.
 
 `rank` tells which column of the search split ranks the report split's accuracy best: the smooth score (mean root of the
 right choice's probability), its mean log-probability, or the accuracy.
@@ -99,7 +99,7 @@ def searched(run: Run, tell: Tell, changes: dict, seed: int) -> list[dict]:
             few = round(HEAT * items.shape[1])
             heats |= {name: scores[:few] for name, scores in answers.items()}
             front = find_front([row for row in archive if row["whole"]], search["score"], "parameters")
-            left = survivors(rows, front, heats, "parameters", CONFIDENCE)
+            left = survivors(rows, front, heats, ["parameters"], CONFIDENCE)
             spent += HEAT * len(rows)
         stays = {row["architecture"] for row in left}
         for row in rows:
@@ -229,7 +229,7 @@ def race(options: argparse.Namespace) -> None:
             items = draws.permutation(values.shape[1])[: round(HEAT * values.shape[1])]
             chosen = [rows[index] for index in draws.choice(len(rows), POPULATION, replace=False)]
             heats = {row["architecture"]: values[row["number"], items] for row in chosen}
-            left = survivors(chosen, [], heats, "parameters", CONFIDENCE)
+            left = survivors(chosen, [], heats, ["parameters"], CONFIDENCE)
             stays = {row["architecture"] for row in left}
             front = find_front(chosen, "score", "parameters")
             kept.append(len(left) / len(chosen))
