@@ -142,7 +142,7 @@ def need(rule: str, config: dict, model: Model, items: Items | None = None) -> N
         return Need(2 * model.macs * tokens, 4 * weights, 0, 2 * weights)
     if rule == "measure_latency":
         about = config["search"]["latency"]
-        networks = about["checks"] + len(config["space"]["intermediate_sizes"]) + 3
+        networks = 2 * about["networks"] + len(config["space"]["intermediate_sizes"]) + 4
         tokens = about["batch"] * (about["prompt_tokens"] + about["new_tokens"]) * about["repeats"] * 2 * networks
         return Need(2 * model.macs * tokens, 6 * weights, 0, 2 * networks * weights)
     return Need()  # tables alone
@@ -190,11 +190,7 @@ MEASURED = {
 
 def uses_gpu(rule: str) -> bool:
     """Whether the jobs of a rule compute on a GPU where there is one."""
-    return (
-        rule in TRAININGS
-        or rule in MEASURED
-        or rule in ("rank_importance", "write_examples", "measure_bits", "measure_latency")
-    )
+    return rule in TRAININGS or rule in MEASURED or rule in ("rank_importance", "write_examples", "measure_bits")
 
 
 def _training(rule: str, config: dict, model: Model, weights: int, stored: int) -> Need:

@@ -13,7 +13,7 @@ from llamanas.supernet.limits import Limits
 from llamanas.supernet.space import search_space
 from synthetic_search import SPACE
 
-SETTINGS = {"batch": 1, "prompt_tokens": 4, "new_tokens": 3, "repeats": 2, "checks": 3}
+SETTINGS = {"batch": 1, "prompt_tokens": 4, "new_tokens": 3, "repeats": 2, "networks": 3}
 TIMES = {("fixed", 0): 700, ("attention", 0): 90, ("mlp", 0): 0, ("mlp", 32): 20, ("mlp", 64): 35, ("mlp", 128): 60}
 
 
@@ -72,7 +72,7 @@ def test_every_runtime_is_measured(runtime, folder, space, shape, tmp_path):
     table, checks = latency.measure_latency(space, shape, load, SETTINGS, 1, 7, "cpu")
     assert table_of("latency", table).num_rows == len(TIMES) and min(row["microseconds"] for row in table) >= 0
     timed = space.timed(table)
-    assert table_of("latency_checks", checks).num_rows == SETTINGS["checks"]
+    assert table_of("latency_checks", checks).num_rows == SETTINGS["networks"]
     assert all(row["latency"] == timed.latency(Architecture.from_row(row)) for row in checks)
 
 

@@ -21,9 +21,9 @@ def measure_latency(
     """Rows of artifacts ``latency`` and ``latency_checks``.
 
     Layers have equal shapes, so that the table needs a row for each kind of part and not for each layer. Its numbers
-    are what explains the times of whole networks: the full one, one for each width, one without attentions, and one of
-    half the layers. Each is timed in turn with the full network, in ``repeats`` rounds, and counts by the median ratio
-    of the two. The checks are random networks of the space, timed alike, from which no number was made.
+    are what explains the times of whole networks: those of :func:`probes`, and as many random ones as are checked. Each
+    is timed in turn with the full network, in ``repeats`` rounds, and counts by the median ratio of the two. The checks
+    are other random networks of the space, timed alike, from which no number was made.
 
     Args:
         space: whose choices are wanted.
@@ -35,26 +35,26 @@ def measure_latency(
         device: torch device that is measured.
     """
     full = load(shape.full)
-    draws = generator(seed, "checks")
-    checks = [space.random(draws) for _ in range(settings["checks"])]
+    draws = generator(seed, "networks")
+    fitted, checks = ([space.random(draws) for _ in range(settings["networks"])] for _ in range(2))
+    fitted = [*probes(space, shape), *fitted]
     ratios, seconds = [], []
-    for number, architecture in enumerate([*probes(space, shape), *checks]):
+    for number, architecture in enumerate([*fitted, *checks]):
         engine = full if architecture == shape.full else load(architecture)
         times = np.array([*_seconds(engine, full, settings, seed + number)])
         ratios.append(float(np.median(times[:, 0] / times[:, 1])))
         seconds += times[:, 1].tolist()
     measured = 1e6 * np.median(seconds) * np.array(ratios)
-    known = len(ratios) - len(checks)
     parts = parts_of(space)
     about = {"runtime": full.runtime, "hardware": hardware(device), "threads": threads}
     table = [
         {"part": part, "intermediate_size": width, "microseconds": round(value)} | about
-        for (part, width), value in zip(parts, explain(probes(space, shape), measured[:known], parts), strict=True)
+        for (part, width), value in zip(parts, explain(fitted, measured[: len(fitted)], parts), strict=True)
     ]
     timed = space.timed(table)
     return table, [
         architecture.row(shape, 4) | {"latency": timed.latency(architecture), "measured": round(value)}
-        for architecture, value in zip(checks, measured[known:].tolist(), strict=True)
+        for architecture, value in zip(checks, measured[len(fitted) :].tolist(), strict=True)
     ]
 
 
@@ -77,12 +77,16 @@ def parts_of(space: SearchSpace) -> Parts:
 
 
 def probes(space: SearchSpace, shape: ModelShape) -> list[Architecture]:
-    """Networks whose times determine those of the parts; they need not be in the space."""
+    """Networks whose times determine those of the parts; some need not be in the space.
+
+    They are the full and the smallest, one for each other width, one without attentions, and one of half the layers.
+    """
     layers, full = shape.layers, shape.intermediate_size
     widths = [width for part, width in parts_of(space) if part == "mlp" and 0 < width < full]
     half = [layer < (layers + 1) // 2 for layer in range(layers)]
     return [
         shape.full,
+        space.smallest,
         *(Architecture((True,) * layers, (width,) * layers) for width in widths),
         Architecture((True,) + (False,) * (layers - 1), (full,) * layers),
         Architecture(tuple(half), tuple(full * kept for kept in half)),
