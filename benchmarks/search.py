@@ -12,9 +12,9 @@ the importance ladder with several spreads, random ones, mixtures of both, and a
 with the population and measurements of the published search. An algorithm is told values with the noise of the search
 split's items; it is judged by the noise-free accuracy: the hypervolume of the front that it chose by what it was told,
 after every measurement, as a share of that of the front of 20,000 ladder and random architectures. The results have the
-columns algorithm, seed, measurements and hypervolume; with `--only`, rows of other algorithms are kept. `--dynast` is
-the Python of an environment with DyNAS-T (dynast_adapter.py). With racing, a candidate that was dropped after a part of
-the items counts as that part of a measurement.
+columns algorithm, seed, measurements and hypervolume; searches that they hold already are not made again, but for
+`--again`. `--dynast` is the Python of an environment with DyNAS-T (dynast_adapter.py). With racing, a candidate that
+was dropped after a part of the items counts as that part of a measurement.
 
 `rank` tells which column of the search split ranks the report split's accuracy best: the smooth score (mean root of the
 right choice's probability), its mean log-probability, or the accuracy.
@@ -74,6 +74,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--table", type=Path, default=ROOT / "benchmarks/search_table.parquet", help="measured table")
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--only", nargs="+", choices=ALGORITHMS, default=[*ALGORITHMS], metavar="NAME")
+    parser.add_argument("--again", action="store_true", help="make searches that the results hold already again")
     parser.add_argument("--dynast", type=Path, help="Python of an environment with DyNAS-T; without it, it is left out")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/search_results.parquet")
     parser.add_argument("--figure", type=Path, default=ROOT / "docs/results/search.svg")
@@ -98,7 +99,7 @@ def searched(run: Run, tell: Tell, changes: dict, seed: int) -> list[dict]:
             few = round(HEAT * items.shape[1])
             heats |= {name: scores[:few] for name, scores in answers.items()}
             front = find_front([row for row in archive if row["whole"]], search["score"], "parameters")
-            left = survivors(rows, front, heats, "parameters", CONFIDENCE)
+            left = survivors(rows, front, heats, ["parameters"], CONFIDENCE)
             spent += HEAT * len(rows)
         stays = {row["architecture"] for row in left}
         for row in rows:
@@ -166,10 +167,11 @@ def compare(options: argparse.Namespace) -> None:
     yardstick = Yardstick(run, oracle)
     chosen = [name for name in options.only if options.dynast or not name.startswith("dynast")]
     old = pq.read_table(options.out).to_pylist() if options.out.exists() else []
-    rows = [row for row in old if row["algorithm"] not in chosen]
+    rows = [row for row in old if not options.again or row["algorithm"] not in chosen]
     order = [*ALGORITHMS]
     for name in chosen:
-        for seed in progress(range(options.seeds), name, options.seeds, "seed"):
+        left = sorted({*range(options.seeds)} - {row["seed"] for row in rows if row["algorithm"] == name})
+        for seed in progress(left, name, len(left), "seed"):
             rows += results(run, options, name, seed, oracle, yardstick)
             rows.sort(key=lambda row: (order.index(row["algorithm"]), row["seed"], row["measurements"]))
             pq.write_table(pa.Table.from_pylist(rows), options.out, compression="zstd")
@@ -227,7 +229,7 @@ def race(options: argparse.Namespace) -> None:
             items = draws.permutation(values.shape[1])[: round(HEAT * values.shape[1])]
             chosen = [rows[index] for index in draws.choice(len(rows), POPULATION, replace=False)]
             heats = {row["architecture"]: values[row["number"], items] for row in chosen}
-            left = survivors(chosen, [], heats, "parameters", CONFIDENCE)
+            left = survivors(chosen, [], heats, ["parameters"], CONFIDENCE)
             stays = {row["architecture"] for row in left}
             front = find_front(chosen, "score", "parameters")
             kept.append(len(left) / len(chosen))

@@ -10,6 +10,13 @@ SEARCH = {
     for key, value in config["search"].items()
     if key not in ("chunks", "generations", "keep_answers")
 }
+# Latencies are measured only where the search asks for them.
+LATENCY = (
+    "latency" in (SEARCH["objective"], SEARCH["second_objective"])
+    or SEARCH["limits"]["latency"] is not None
+)
+if not LATENCY:
+    SEARCH = {key: value for key, value in SEARCH.items() if key != "latency"}
 PROCESSES = config["compute"]["processes"]
 
 

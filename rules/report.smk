@@ -47,6 +47,7 @@ REPORTED = dict(
     speed=sorted(set(SPEED)),
     losses=[rules.finetune.output.losses, rules.train_supernet.output.losses],
     importance=rules.build_supernet.output.importance,
+    latency_checks=rules.measure_latency.output.latency_checks if LATENCY else [],
     space=rules.build_supernet.output.space,
     manifest=rules.build_supernet.output.manifest,
     config=rules.build_supernet.output.config,

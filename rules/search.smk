@@ -22,8 +22,37 @@ RACED = (
 )
 
 
+rule measure_latency:
+    input:
+        weights=rules.build_supernet.output.weights,
+        manifest=rules.build_supernet.output.manifest,
+    output:
+        latency=RESULTS / "supernet/latency.parquet",
+        latency_checks=RESULTS / "supernet/latency_checks.parquet",
+    log:
+        LOGS / "measure_latency.log",
+    benchmark:
+        LOGS / "measure_latency.tsv"
+    conda:
+        "../envs/models.yaml"
+    # As in benchmark_speed: no other local job disturbs the clock.
+    threads: workflow.cores or config["compute"]["threads"]
+    resources:
+        gpu=GPU * (config["search"]["latency"]["runtime"] == "pytorch"),
+        mem_mb=memory("measure_latency"),
+        runtime=runtime("measure_latency"),
+    params:
+        **SHARED,
+        version=1,
+        space=config["space"],
+        latency=config["search"]["latency"],
+    script:
+        "../workflow/scripts/measure_latency.py"
+
+
 rule propose_candidates:
     input:
+        latency=rules.measure_latency.output.latency if LATENCY else [],
         archive=earlier_archive,
         config=rules.build_supernet.output.config,
         space=rules.build_supernet.output.space,
@@ -41,7 +70,7 @@ rule propose_candidates:
         runtime=runtime("propose_candidates"),
     params:
         **SHARED,
-        version=1,
+        version=2,
         space=config["space"],
         search=SEARCH,
         dtype=config["model"]["dtype"],

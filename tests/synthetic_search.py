@@ -9,6 +9,7 @@ SETTINGS = {
     "algorithm": "linas",
     "use_importance": True,
     "objective": "parameters",
+    "second_objective": None,
     "score": "search_score",
     "population": 8,
     "predictor_evaluations": 600,

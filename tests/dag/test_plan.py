@@ -39,6 +39,14 @@ def test_recipes_are_planned_by_their_names(tmp_path):
     assert plan == DEFAULT | changed
 
 
+@pytest.mark.parametrize("search", [{"second_objective": "latency"}, {"limits": {"latency": [0, 90000]}}])
+def test_latency_is_measured_once_where_asked_for(tmp_path, search):
+    (tmp_path / "timed.yaml").write_text(yaml.safe_dump({"search": search}))
+    run = snakemake(tmp_path, "-n", "--configfile", "timed.yaml")
+    plan = {name.removeprefix("llamanas_"): count for name, count in planned_jobs(run.stdout).items()}
+    assert plan == DEFAULT | {"measure_latency": 1}, run.stdout
+
+
 def test_gguf_files_and_their_accuracy_are_planned_where_asked_for(tmp_path):
     (tmp_path / "gguf.yaml").write_text(yaml.safe_dump({"export": {"gguf": ["F16", "Q4_K_M"], "gguf_accuracy": True}}))
     run = snakemake(tmp_path, "-n", "--configfile", "gguf.yaml")

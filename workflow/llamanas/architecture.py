@@ -142,4 +142,5 @@ class Architecture:
             "parameters": parameters,
             "bytes": parameters * bytes_per_parameter,
             "macs_per_token": self.macs_per_token(shape),
+            "latency": None,  # not known from the architecture alone
         }

@@ -30,6 +30,7 @@ _ARCHITECTURE = {
     "parameters": pa.int64(),
     "bytes": pa.int64(),
     "macs_per_token": pa.int64(),
+    "latency": pa.int64(),  # microseconds, summed from artifact `latency`; null where that is not measured
 }
 _CANDIDATE = _ARCHITECTURE | {"generation": pa.int32(), "origin": pa.string()}
 _SEARCH = {"search_score": pa.float64(), "search_accuracy": pa.float64(), "n_search": pa.int32()}
@@ -111,6 +112,18 @@ _COLUMNS: dict[str, dict[str, pa.DataType]] = {
         "parameters": pa.int64(),
         "macs_per_token": pa.int64(),
     },
+    # Microseconds that a part of a network adds to a prompt and its continuation: part fixed is what every network has,
+    # attention one attention, mlp one MLP of this width.
+    "latency": {
+        "part": pa.string(),
+        "intermediate_size": pa.int32(),
+        "microseconds": pa.int64(),
+        "runtime": pa.string(),
+        "hardware": pa.string(),
+        "threads": pa.int32(),
+    },
+    # Networks from which the table was not made: their sum, and what they take as a whole.
+    "latency_checks": _ARCHITECTURE | {"measured": pa.int64()},
     "candidates": _CANDIDATE,
     "scores": {"architecture": pa.string()} | _SEARCH,
     "archive": _CANDIDATE | _SEARCH,

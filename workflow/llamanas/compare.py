@@ -11,7 +11,7 @@ from llamanas.artifacts import provenance_of, read_content
 from llamanas.errors import LlamaNasError
 
 # Artifacts with measured times, or hashes of them, which never repeat.
-TIMED = ("speed", "summary", "resources", "inventory")
+TIMED = ("speed", "summary", "resources", "inventory", "latency", "latency_checks")
 
 
 def differences(one: Path, other: Path, tolerance: float = 0.0) -> Iterator[str]:

@@ -140,6 +140,11 @@ def need(rule: str, config: dict, model: Model, items: Items | None = None) -> N
         )
         tokens = about["repeats"] * 2 * texts
         return Need(2 * model.macs * tokens, 4 * weights, 0, 2 * weights)
+    if rule == "measure_latency":
+        about = config["search"]["latency"]
+        networks = 2 * about["networks"] + len(config["space"]["intermediate_sizes"]) + 4
+        tokens = about["batch"] * (about["prompt_tokens"] + about["new_tokens"]) * about["repeats"] * 2 * networks
+        return Need(2 * model.macs * tokens, 6 * weights, 0, 2 * networks * weights)
     return Need()  # tables alone
 
 

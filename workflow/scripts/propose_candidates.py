@@ -9,6 +9,8 @@ with job(snakemake) as run:
 
     config = read_config(run.source("config", weights=False) / "config.json")
     space = search_space(shape_of(config), run.params["space"])
+    if latency := run.rows("latency"):
+        space = space.timed(latency)
     archive = run.rows("archive")
     generation = int(run.wildcards.generation)
     seed = run.seed(run.wildcards.task, generation)

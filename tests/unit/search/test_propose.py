@@ -13,6 +13,7 @@ from llamanas.artifacts import table_of
 from llamanas.errors import LlamaNasError
 from llamanas.search.collect import collect
 from llamanas.search.propose import propose
+from llamanas.select.front import find_front
 from llamanas.select.statistics import hypervolume
 from llamanas.supernet.ladder import ladder
 from llamanas.supernet.limits import Limits
@@ -52,6 +53,20 @@ def test_first_generation_has_extremes_ladder_and_random_draws():
     assert problem.space.parameters(Architecture.from_row(rows[1])) == problem.space.parameters(problem.space.smallest)
     assert table_of("candidates", rows).num_rows == 8
     assert {row["bytes"] / row["parameters"] for row in rows} == {4}
+
+
+def test_a_front_of_three_objectives_is_searched(algorithm):
+    problem = Problem(6, 0)
+    times = {("fixed", 0): 9, ("attention", 0): 40, ("mlp", 0): 0, ("mlp", 64): 7, ("mlp", 128): 8, ("mlp", 256): 30}
+    rows = [{"part": part, "intermediate_size": width, "microseconds": n} for (part, width), n in times.items()]
+    problem.space = problem.space.timed(rows)
+    changes = {"algorithm": algorithm, "objective": "latency", "second_objective": "parameters"}
+    archive = search(problem, 2, 0, **changes)[-1]
+    assert len(set(ids(archive))) == len(archive) == 24
+    assert all(row["latency"] == problem.space.latency(Architecture.from_row(row)) for row in archive)
+    assert {*ids(find_front(archive, "search_score", "latency"))} <= {
+        *ids(find_front(archive, "search_score", "latency", "parameters"))
+    }
 
 
 @pytest.mark.parametrize("seed", range(3))

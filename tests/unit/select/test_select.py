@@ -62,6 +62,23 @@ def test_front_is_what_nothing_dominates(seed):
     assert find_front([], "score", "cost") == []
 
 
+def test_a_front_has_every_objective():
+    draws = np.random.default_rng(2)
+    rows = [
+        {"architecture": f"{n:02}", "score": int(s), "cost": int(c), "other": int(o)}
+        for n, (s, c, o) in enumerate(draws.integers(6, size=(40, 3)))
+    ]
+    values = {row["architecture"]: (-row["score"], row["cost"], row["other"]) for row in rows}
+    best = [
+        name
+        for name, own in values.items()
+        if not any(other != own and all(a <= b for a, b in zip(other, own, strict=True)) for other in values.values())
+    ]
+    front = find_front(rows, "score", "cost", "other")
+    assert sorted(row["architecture"] for row in front) == best
+    assert front == find_front(rows[::-1], "score", "cost", "other")
+
+
 def test_picks_follow_their_rules():
     archive = archive_of((100, -0.50, 0.70), (90, -0.51, 0.695), (70, -0.55, 0.68), (50, -0.90, 0.60), (60, -1.0, 0.7))
     assert names(find_front(archive, "search_score", "parameters")) == "dcba"

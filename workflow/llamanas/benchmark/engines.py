@@ -1,14 +1,16 @@
 """The runtimes that rule benchmark_speed times networks in."""
 
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from llamanas.architecture import Architecture
 from llamanas.benchmark.memory import peak_memory
 from llamanas.benchmark.session import OnnxEngine
-from llamanas.benchmark.speed import speed_rows
+from llamanas.benchmark.speed import Engine, speed_rows
 from llamanas.benchmark.torch_network import TorchNetwork
 from llamanas.export.files import data_file
+from llamanas.export.onnx import write_onnx
 from llamanas.export.weights import SubnetTensors, WeightFile
 from llamanas.models.families import read_config, shape_of
 
@@ -48,3 +50,27 @@ def torch_rows(
         networks.append(TorchNetwork(config, tensors, device, dtype))
     for row in speed_rows(networks[0], networks[1], settings, threads, seed, device):
         yield row | {"file_bytes": networks[0].weight_bytes, "peak_memory_bytes": None}
+
+
+def loader(
+    folder: Path, runtime: str, scratch: Path, threads: int, device: str, dtype: str
+) -> Callable[[Architecture], Engine]:
+    """What loads a sub-network of the super-network in ``folder`` into a runtime, by its name in the configuration.
+
+    A network for ONNX Runtime, in float32 on the CPU, is written to ``scratch``; each loaded one replaces the one
+    before, but for the first.
+    """
+    config = read_config(folder / "config.json")
+
+    def in_torch(architecture: Architecture) -> Engine:
+        tensors = SubnetTensors(WeightFile(folder / "model.safetensors"), architecture, shape_of(config))
+        return TorchNetwork(config, tensors, device, dtype)
+
+    def in_onnx(architecture: Architecture) -> Engine:
+        target = scratch / ("other" if (scratch / "first").exists() else "first")
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir()
+        write_onnx(folder, architecture, target)
+        return OnnxEngine(target / "model.onnx", threads)
+
+    return in_torch if runtime == "pytorch" else in_onnx

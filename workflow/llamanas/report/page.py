@@ -7,6 +7,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from llamanas.artifacts import whole_file
+from llamanas.benchmark.latency import sum_error
 from llamanas.report import words
 from llamanas.report.claims import judged_claims, read_claims
 from llamanas.report.files import exported_files, recommended
@@ -46,6 +47,7 @@ def write_page(destination: Path, results: Results, summary: list[dict], figures
     tasks = [task_view(task, results, summary) for task in results.archives]
     text = environment.get_template("page.html.j2").render(
         results=results,
+        latency_error=sum_error(results.latency_checks) if results.latency_checks else None,
         settings=results.settings,
         shape=results.shape,
         full_parameters=results.shape.full.parameters(results.shape),

@@ -73,6 +73,7 @@ def read_results(run: Job) -> Results:
         losses=run.rows("losses"),
         healing=run.rows("healing"),
         transfer=run.rows("transfer"),
+        latency_checks=run.rows("latency_checks"),
         usage=usage_by_rule(run.rows("resources")),
         importance=run.rows("importance"),
         manifests={"the super-network, from which every sub-network is cut": run.rows("manifest")},

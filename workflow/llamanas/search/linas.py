@@ -11,29 +11,30 @@ from llamanas.architecture import Architecture
 from llamanas.randomness import generator, seed_for
 from llamanas.search.nsga2 import costs, evolution
 from llamanas.search.predictor import Features, Predictor, fit_predictor
-from llamanas.select.front import find_front
+from llamanas.select.front import find_front, objectives
 from llamanas.supernet.limits import Limits
 from llamanas.supernet.space import Genes, SearchSpace
 
-ROWS = 2000  # measured architectures that are learnt from; support vector regression takes the square of them in time
+ROWS = 1000  # measured architectures that are learnt from; a Gaussian process takes the cube of them in time
 POPULATION = 50  # of NSGA-II, as published; it asks the predictor, so it need not be the number measured
 
 
 class _Predicted(Problem):
-    """Minimize (minus the predicted score, the exact cost) over genes that keep the limits.
+    """Minimize (minus the predicted score, the exact costs) over genes that keep the limits.
 
     Remembers everything it was asked about that keeps them.
     """
 
-    def __init__(self, predictor: Predictor, cost: NDArray, highest: list[int], limits: Limits) -> None:
+    def __init__(self, predictor: Predictor, costs: list[NDArray], highest: list[int], limits: Limits) -> None:
         bounds = 2 * len(limits.bounds) * limits.active
-        super().__init__(n_var=len(highest), n_obj=2, n_ieq_constr=bounds, xl=0, xu=np.array(highest), vtype=int)
-        self.predictor, self.cost, self.limits = predictor, cost, limits
+        sizes = {"n_var": len(highest), "n_obj": 1 + len(costs), "n_ieq_constr": bounds}
+        super().__init__(**sizes, xl=0, xu=np.array(highest), vtype=int)
+        self.predictor, self.costs, self.limits = predictor, costs, limits
         self.seen: dict[Genes, NDArray] = {}
 
     def _evaluate(self, x: NDArray, out: dict, *args: object, **kwargs: object) -> None:
-        cost = self.cost[np.arange(x.shape[1]), x].sum(axis=1)
-        out["F"] = np.column_stack([-self.predictor(x), cost])
+        sums = [cost[np.arange(x.shape[1]), x].sum(axis=1) for cost in self.costs]
+        out["F"] = np.column_stack([-self.predictor(x), *sums])
         allowed = np.ones(len(x), bool)
         if self.limits.active:
             out["G"] = self.limits.violation(x)
@@ -62,13 +63,15 @@ def linas(
     Raises:
         LlamaNasError: the archive is too small to fit a predictor on, or does not belong to the space.
     """
-    cost = costs(space, settings["objective"])
+    tables = [costs(space, objective) for objective in objectives(settings)]
     learnt = _thinned(archive, settings, seed)
     start = [space.encode(Architecture.from_row(row)) for row in learnt]
     scores = np.array([row[settings["score"]] for row in learnt])
-    features = Features(space, importance if settings["use_importance"] else None, cost)
-    predictor = fit_predictor(features, np.array(start).reshape(-1, len(cost)), scores, seed_for(seed, "folds"))
-    problem = _Predicted(predictor, cost, [len(choices) - 1 for choices in space.choices], limits)
+    features = Features(space, importance if settings["use_importance"] else None, tables[0])
+    predictor = fit_predictor(
+        features, np.array(start).reshape(-1, len(space.choices)), scores, seed_for(seed, "folds")
+    )
+    problem = _Predicted(predictor, tables, [len(choices) - 1 for choices in space.choices], limits)
     _evolve(problem, space, start, settings, seed)
     measured = start if learnt is archive else [space.encode(Architecture.from_row(row)) for row in archive]
     return [space.decode(genes) for genes in _best_new(problem, measured, settings["population"], seed)]
@@ -78,7 +81,7 @@ def _thinned(archive: list[dict], settings: dict, seed: int) -> list[dict]:
     """The archive in its order; of one larger than ROWS so many: those that no other dominates, the rest at random."""
     if len(archive) <= ROWS:
         return archive
-    best = {row["architecture"] for row in find_front(archive, settings["score"], settings["objective"])}
+    best = {row["architecture"] for row in find_front(archive, settings["score"], *objectives(settings))}
     front = [index for index, row in enumerate(archive) if row["architecture"] in best]
     rest = np.setdiff1d(np.arange(len(archive)), front)
     drawn = generator(seed, "learnt").choice(rest, max(ROWS - len(front), 0), replace=False)
@@ -101,6 +104,6 @@ def _best_new(problem: _Predicted, measured: list[Genes], count: int, seed: int)
         return []
     population = Population.new("X", list(new), "F", list(new.values()))
     survival = RankAndCrowding(crowding_func="pcd")  # removes the most crowded one at a time, so no gaps arise
-    feasible = Problem(n_var=problem.n_var, n_obj=2, xl=problem.xl, xu=problem.xu, vtype=int)
+    feasible = Problem(n_var=problem.n_var, n_obj=problem.n_obj, xl=problem.xl, xu=problem.xu, vtype=int)
     best = survival.do(feasible, population, n_survive=count, random_state=generator(seed, "survival"))
     return [tuple(individual.X) for individual in best]

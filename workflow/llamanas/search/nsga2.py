@@ -12,6 +12,7 @@ from pymoo.operators.survival.rank_and_crowding import RankAndCrowding
 
 from llamanas.architecture import Architecture
 from llamanas.randomness import generator, seed_for
+from llamanas.select.front import objectives
 from llamanas.supernet.space import SearchSpace, choice_table
 
 CROSSOVER = 0.9
@@ -71,9 +72,9 @@ def offspring(space: SearchSpace, archive: list[dict], settings: dict, seed: int
         LlamaNasError: the archive does not belong to the space.
     """
     genes = np.array([space.encode(Architecture.from_row(row)) for row in archive])
-    values = np.array([[-row[settings["score"]], row[settings["objective"]]] for row in archive])
+    values = np.array([[-row[settings["score"]], *(row[cost] for cost in objectives(settings))] for row in archive])
     highest = np.array([len(choices) - 1 for choices in space.choices])
-    problem = Problem(n_var=len(highest), n_obj=2, xl=0, xu=highest, vtype=int)
+    problem = Problem(n_var=len(highest), n_obj=values.shape[1], xl=0, xu=highest, vtype=int)
     algorithm = evolution(space, settings["population"], genes, seed)
     algorithm.setup(problem, seed=seed_for(seed, "evolution") % 2**32)
     measured = Population.new("X", genes, "F", values)

@@ -1,11 +1,15 @@
-"""Predictor of a task's score from an architecture's genes, chosen by cross-validation, as in LINAS."""
+"""Predictor of a task's score from an architecture's genes: by sensitivities as in LINAS, else a Gaussian process."""
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import kendalltau
 from sklearn.base import RegressorMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import KFold, cross_val_predict
 from sklearn.svm import SVR
@@ -16,6 +20,8 @@ from llamanas.supernet.space import SearchSpace, choice_table
 
 ALPHAS = (0.001, 0.01, 0.1, 1.0, 10.0)  # of ridge regression
 PENALTIES = (0.1, 1.0, 10.0, 100.0)  # C of support vector regression
+# Of the Gaussian process, whose features and scores are standardized: a smooth function, and the noise of the items.
+KERNEL = ConstantKernel(1.0) * RBF(1.0, (0.1, 1000)) + WhiteKernel(0.05, (1e-4, 1))
 FOLDS = 5
 SUMS = 4  # leading columns of the features, which are standardized
 
@@ -25,13 +31,15 @@ class Features:
 
     The sums say much from the first few measurements on; the one-hot part learns what they miss as more arrive. One-hot
     columns are divided by the root of the number of layers, so that together they weigh as much as one sum.
+    Without importance, attentions count as equally sensitive, and so do MLPs, by the share of their width that is gone.
     """
 
     def __init__(self, space: SearchSpace, importance: list[dict] | None, cost: NDArray) -> None:
-        """``cost`` [layers, choices] is what each choice costs, in any unit; without importance the sums are zero."""
+        """``cost`` [layers, choices] is what each choice costs, in any unit."""
         sizes = np.array([len(choices) for choices in space.choices])
         self.layers, self.columns, self.offsets = np.arange(len(sizes)), sizes.sum(), np.cumsum(sizes) - sizes
-        added = sensitivities(space, importance) if importance else [[(0.0, 0.0)] * len(c) for c in space.choices]
+        self.ranked = bool(importance)
+        added = sensitivities(space, importance) if importance else _missing(space)
         self.attention = choice_table([attention for attention, _ in choices] for choices in added)
         self.mlp = choice_table([mlp for _, mlp in choices] for choices in added)
         self.cost = cost
@@ -66,6 +74,9 @@ class Predictor:
 def fit_predictor(features: Features, genes: NDArray, scores: NDArray, seed: int) -> Predictor:
     """Ridge or support vector regression (RBF), whichever errs less in 5-fold cross-validation (fewer if few rows).
 
+    Without importance it is Gaussian process regression (Rasmussen and Williams 2006), its three parameters by maximum
+    likelihood: what little the one-hot choices say it takes for likely instead of for certain, and it knows the noise.
+
     The criterion is the mean absolute error of the predictions for held-out rows. The percentage error of DyNAS-T
     divides by the score, so that near zero, where log-probabilities are best, it explodes; a rank correlation says
     nothing on the folds of a small archive; squares would let a few collapsed networks decide. The rank correlation of
@@ -81,14 +92,25 @@ def fit_predictor(features: Features, genes: NDArray, scores: NDArray, seed: int
     score_mean, score_scale = _standard(scores[:, None])
     x, y = (raw - center) / scale, (scores - score_mean) / score_scale
     folds = KFold(min(FOLDS, len(genes)), shuffle=True, random_state=seed % 2**32)
-    models = [Ridge(alpha) for alpha in ALPHAS] + [SVR(C=penalty, epsilon=0.05) for penalty in PENALTIES]
-    held_out = [cross_val_predict(model, x, y, cv=folds) for model in models]
-    best = int(np.argmin([np.abs(predicted - y).mean() for predicted in held_out]))
+    models: list[RegressorMixin] = [GaussianProcessRegressor(KERNEL)]
+    if features.ranked:
+        models = [*(Ridge(alpha) for alpha in ALPHAS), *(SVR(C=penalty, epsilon=0.05) for penalty in PENALTIES)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # few rows may lead to a bound of a parameter
+        held_out = [cross_val_predict(model, x, y, cv=folds) for model in models]
+        best = int(np.argmin([np.abs(predicted - y).mean() for predicted in held_out]))
+        model = models[best].fit(x, y)
     tau = float(kendalltau(held_out[best], y).statistic)
-    print(
-        f"predictor {models[best]}: Kendall's tau {tau:.3f} between held-out predictions and {len(y)} measured scores"
-    )
-    return Predictor(features, center, scale, models[best].fit(x, y), score_mean.item(), score_scale.item(), tau)
+    print(f"predictor {model}: Kendall's tau {tau:.3f} between held-out predictions and {len(y)} measured scores")
+    return Predictor(features, center, scale, model, score_mean.item(), score_scale.item(), tau)
+
+
+def _missing(space: SearchSpace) -> list[list[tuple[float, float]]]:
+    """Per layer and choice, in the place of sensitivities: whether its attention is gone, and what share of its MLP."""
+    return [
+        [(float(not c.attention), 1 - c.intermediate_size / choices[-1].intermediate_size) for c in choices]
+        for choices in space.choices
+    ]
 
 
 def _standard(columns: NDArray) -> tuple[NDArray, NDArray]:

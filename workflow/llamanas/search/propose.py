@@ -52,7 +52,8 @@ def propose(
     new = _unique(chain(proposals, fill), measured)
     allowed = ((origin, a) for origin, a in new if origin == "full" or limits.allow(a))
     return [
-        architecture.row(shape, bytes_per_parameter) | {"generation": generation, "origin": origin}
+        architecture.row(shape, bytes_per_parameter)
+        | {"latency": space.latency(architecture) or None, "generation": generation, "origin": origin}
         for origin, architecture in islice(allowed, settings["population"])
     ]
 

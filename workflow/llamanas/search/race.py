@@ -13,7 +13,7 @@ from scipy.stats import t
 from llamanas.architecture import Architecture
 from llamanas.randomness import shuffled_by_hash
 from llamanas.search.judge import Judge, mean_of_answers
-from llamanas.select.front import find_front
+from llamanas.select.front import find_front, objectives
 
 
 def split_items(questions: list[dict], share: float) -> tuple[list[dict], list[dict]]:
@@ -40,8 +40,9 @@ def race(candidates: list[dict], archive: list[dict], heats: list[dict], search:
     for row in heats:
         by_architecture[row["architecture"]].append(row)
     scores = {name: np.array([row["score"] * row["weight"] for row in rows]) for name, rows in by_architecture.items()}
-    rivals = find_front(archive, search["score"], search["objective"])
-    kept = survivors(candidates, rivals, scores, search["objective"], search["racing_confidence"])
+    costs = objectives(search)
+    rivals = find_front(archive, search["score"], *costs)
+    kept = survivors(candidates, rivals, scores, costs, search["racing_confidence"])
     if candidates:
         print(f"{len(kept)} of {len(candidates)} candidates are measured on all items")
     return kept, [row for each in [*archive, *candidates] for row in by_architecture[each["architecture"]]]
@@ -96,7 +97,7 @@ def dropped_rows(candidates: list[dict], archive: list[dict], scores: list[dict]
 
 
 def survivors(
-    candidates: list[dict], rivals: list[dict], heats: dict[str, NDArray], cost: str, confidence: float
+    candidates: list[dict], rivals: list[dict], heats: dict[str, NDArray], costs: list[str], confidence: float
 ) -> list[dict]:
     """The candidates that no rival dominates with confidence, in their order; the full network always stays.
 
@@ -105,18 +106,19 @@ def survivors(
     dominates is dropped with at most probability ``1 - confidence``.
 
     Args:
-        candidates: rows with the columns ``architecture``, ``origin`` and ``cost``.
+        candidates: rows with the columns ``architecture``, ``origin`` and ``costs``.
         rivals: further rows, such as the front of all earlier generations.
         heats: of each of these architectures the scores [items] of the same items.
-        cost: column to minimize.
+        costs: columns to minimize.
         confidence: of dropping rightly, between 0 and 1.
     """
     rows = [*candidates, *rivals]
-    costs = np.array([row[cost] for row in rows])
+    values = np.array([[row[cost] for cost in costs] for row in rows])
     scores = np.array([heats[row["architecture"]] for row in rows])
     kept = []
     for row in candidates:
-        cheaper = scores[(costs <= row[cost]) & np.array([row["architecture"] != r["architecture"] for r in rows])]
+        others = np.array([row["architecture"] != other["architecture"] for other in rows])
+        cheaper = scores[(values <= [row[cost] for cost in costs]).all(axis=1) & others]
         if row["origin"] == "full" or not _dominated(heats[row["architecture"]], cheaper, confidence):
             kept.append(row)
     return kept

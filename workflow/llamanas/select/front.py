@@ -1,6 +1,7 @@
 """The Pareto front of the archive, and its rows with accuracy on the report split."""
 
 from collections import defaultdict
+from operator import le
 from statistics import fmean
 
 from llamanas.errors import LlamaNasError
@@ -9,17 +10,25 @@ from llamanas.select.picks import full_id, pick
 from llamanas.select.statistics import paired_difference, wilson_interval
 
 
-def find_front(archive: list[dict], score: str, cost: str) -> list[dict]:
-    """The rows that no other row dominates, by rising cost.
+def objectives(search: dict) -> list[str]:
+    """The costs that section ``search`` of the config minimizes, the first of which picks and figures go by."""
+    return [search["objective"], *([search["second_objective"]] if search["second_objective"] else [])]
 
-    A row dominates another if it costs no more and scores no less, and is better in one of the two. Rows equal in both
+
+def find_front(archive: list[dict], score: str, *costs: str) -> list[dict]:
+    """The rows that no other row dominates, by rising first cost.
+
+    A row dominates another if it costs no more and scores no less, and is better in one of them. Rows equal in all
     stay together. Rows that racing dropped, measured on fewer items than others, are left out.
     """
     front: list[dict] = []
-    for row in sorted(on_all_items(archive), key=lambda row: (row[cost], -row[score], row["architecture"])):
-        best = front[-1] if front else None
-        if best is None or row[score] > best[score] or (row[score], row[cost]) == (best[score], best[cost]):
+    values: list[list[float]] = []  # of the front; all are to be minimized
+    for row in sorted(on_all_items(archive), key=lambda r: ([r[c] for c in costs], -r[score], r["architecture"])):
+        own = [*(row[cost] for cost in costs), -row[score]]
+        # What comes later costs more, so that it dominates nothing before it; the last ones score best.
+        if not any(all(map(le, other, own)) and other != own for other in reversed(values)):
             front.append(row)
+            values.append(own)
     return front
 
 
@@ -29,7 +38,7 @@ def on_all_items(archive: list[dict]) -> list[dict]:
     return [row for row in archive if row.get("n_search", most) == most]
 
 
-def to_report(archive: list[dict], picks: dict[str, dict], score: str, cost: str) -> list[dict]:
+def to_report(archive: list[dict], picks: dict[str, dict], score: str, *costs: str) -> list[dict]:
     """The archive's rows to measure on the report split, in its order: the front, the picks and the full network.
 
     The full network is the reference of every comparison, so it is there even where the front dominates it. ``picks``
@@ -38,10 +47,9 @@ def to_report(archive: list[dict], picks: dict[str, dict], score: str, cost: str
     Raises:
         LlamaNasError: the full network was not measured, or a rule of the picks lacks its number.
     """
-    front = find_front(archive, score, cost)
     full = full_id(archive)
-    chosen = [*front, *pick(archive, front, full, picks, cost, score).values()]
-    wanted = {full, *(row["architecture"] for row in chosen)}
+    chosen = pick(archive, find_front(archive, score, costs[0]), full, picks, costs[0], score).values()
+    wanted = {full, *(row["architecture"] for row in [*find_front(archive, score, *costs), *chosen])}
     return [row for row in archive if row["architecture"] in wanted]
 
 

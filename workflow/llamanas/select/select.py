@@ -1,6 +1,6 @@
 """The front and the picks of a finished search, with their accuracy on the report split."""
 
-from llamanas.select.front import find_front, report_rows, to_report
+from llamanas.select.front import find_front, objectives, report_rows, to_report
 from llamanas.select.picks import pick, pick_rows
 
 
@@ -20,10 +20,10 @@ def select(
     Raises:
         LlamaNasError: the full network was not measured, a rule lacks its number, or answers are missing.
     """
-    score, cost = search["score"], search["objective"]
-    front = find_front(archive, score, cost)
-    picks = pick(archive, front, full, settings["picks"], cost, score)
-    rows = to_report(archive, settings["picks"], score, cost)
+    score, costs = search["score"], objectives(search)
+    front = find_front(archive, score, *costs)
+    picks = pick(archive, find_front(archive, score, costs[0]), full, settings["picks"], costs[0], score)
+    rows = to_report(archive, settings["picks"], score, *costs)
     reported = report_rows(rows, answers, full, settings["confidence"], settings["bootstrap"], seed)
     by_architecture = {row["architecture"]: row for row in reported}
     return [by_architecture[row["architecture"]] for row in front], pick_rows(picks, reported)

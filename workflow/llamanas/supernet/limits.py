@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from itertools import accumulate
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from llamanas.architecture import Architecture, ModelShape
@@ -13,33 +14,35 @@ if TYPE_CHECKING:
     from numpy.random import Generator
     from numpy.typing import NDArray
 
-COLUMNS = ("parameters", "macs_per_token")  # of a choice, which add up over the layers
+COLUMNS = ("parameters", "macs_per_token", "latency")  # of a choice, which add up over the layers
 
 
 class Limits:
     """The bounds of ``search.limits`` as bounds on what the layers' choices add up to.
 
-    ``bounds`` holds for each column of :data:`COLUMNS` the lowest and the highest sum.
+    ``bounds`` holds for each of ``columns``, those of :data:`COLUMNS` that are known, the lowest and the highest sum.
     """
 
     def __init__(self, space: SearchSpace, shape: ModelShape, limits: dict, bytes_per_parameter: int) -> None:
-        """``limits`` gives [at least, at most] for ``parameters``, ``bytes`` and ``macs_per_token``, or null.
+        """``limits`` gives [at least, at most] for the columns and ``bytes``, or null.
 
         Raises:
             LlamaNasError: a lower bound is above its upper bound, or no architecture of the space can keep the bounds.
         """
         self.space = space
-        full = shape.full.row(shape, bytes_per_parameter)
-        layers = [sum(getattr(choices[-1], column) for choices in space.choices) for column in COLUMNS]
-        fixed = {column: full[column] - own for column, own in zip(COLUMNS, layers, strict=True)}
+        self.columns = COLUMNS if space.latency(space.full) else COLUMNS[:-1]
+        self._costs = attrgetter(*self.columns)
+        full = shape.full.row(shape, bytes_per_parameter) | {"latency": space.latency(space.full)}
+        layers = [sum(getattr(choices[-1], column) for choices in space.choices) for column in self.columns]
+        fixed = {column: full[column] - own for column, own in zip(self.columns, layers, strict=True)}
         given = {name: pair for name, pair in limits.items() if pair is not None}
         if wrong := [name for name, (low, high) in given.items() if low > high]:
             raise LlamaNasError(f"search.limits.{wrong[0]} is {given[wrong[0]]}; expected [at least, at most].")
-        pairs = {column: [given[column]] if column in given else [] for column in COLUMNS}
+        pairs = {column: [given[column]] if column in given else [] for column in self.columns}
         if "bytes" in given:
             pairs["parameters"].append([bound / bytes_per_parameter for bound in given["bytes"]])
         self.bounds: list[tuple[float, float]] = []
-        for column, own in zip(COLUMNS, layers, strict=True):
+        for column, own in zip(self.columns, layers, strict=True):
             lows, highs = ([pair[end] - fixed[column] for pair in pairs[column]] for end in (0, 1))
             self.bounds.append((max(lows, default=0), min(highs, default=own)))
         self.active = bool(given)
@@ -58,7 +61,7 @@ class Limits:
     def architectures(self) -> Iterator[Architecture]:
         """All architectures of the space that keep the bounds, the larger choices of the first layers first."""
         layers = self.space.choices
-        columns = [[[getattr(choice, column) for choice in choices] for choices in layers] for column in COLUMNS]
+        columns = [[[getattr(choice, column) for choice in choices] for choices in layers] for column in self.columns]
         least, most = (
             [[*accumulate(map(pick, reversed(column)), initial=0)][::-1] for column in columns] for pick in (min, max)
         )
@@ -80,7 +83,7 @@ class Limits:
                 added = tuple(done + part for done, part in zip(sums, self._sums([choice]), strict=True))
                 yield from below((*genes, gene), added, depth + choice.kept)
 
-        return filter(self.space.contains, map(self.space.decode, below((), (0,) * len(COLUMNS), 0)))
+        return filter(self.space.contains, map(self.space.decode, below((), (0,) * len(self.columns), 0)))
 
     def count(self) -> int:
         """Exact number of architectures that keep the bounds, counted layer by layer by depth and sums."""
@@ -89,7 +92,7 @@ class Limits:
         return sum(map(self._count, self.space.products))
 
     def _count(self, product: list[list[int]]) -> int:
-        states = Counter({(0, *(0 for _ in COLUMNS)): 1})
+        states = Counter({(0, *(0 for _ in self.columns)): 1})
         for choices, genes in zip(self.space.choices, product, strict=True):
             following: Counter[tuple[int, ...]] = Counter()
             for (depth, *sums), ways in states.items():
@@ -118,14 +121,14 @@ class Limits:
         import numpy as np
 
         broken = []
-        for column, (low, high) in zip(COLUMNS, self.bounds, strict=True):
+        for column, (low, high) in zip(self.columns, self.bounds, strict=True):
             table = choice_table([getattr(choice, column) for choice in choices] for choices in self.space.choices)
             sums = table[np.arange(genes.shape[1]), genes].sum(axis=1)
             broken += [(low - sums) / table.max(axis=1).sum(), (sums - high) / table.max(axis=1).sum()]
         return np.column_stack(broken)
 
     def _sums(self, chosen: "list[Choice] | Iterator[Choice]") -> tuple[int, ...]:
-        return tuple(map(sum, zip(*((choice.parameters, choice.macs_per_token) for choice in chosen), strict=True)))
+        return tuple(map(sum, zip(*map(self._costs, chosen), strict=True)))
 
     def _within(self, sums: tuple[int, ...]) -> bool:
         return all(low <= value <= high for value, (low, high) in zip(sums, self.bounds, strict=True))

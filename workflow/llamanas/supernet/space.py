@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,12 +16,16 @@ Genes = tuple[int, ...]
 
 
 class Choice(NamedTuple):
-    """One admissible choice of a layer, with the parameters (norms included) and multiply-accumulates it costs."""
+    """One admissible choice of a layer, with the parameters (norms included) and multiply-accumulates it costs.
+
+    ``latency`` is in microseconds, 0 where it was not measured.
+    """
 
     attention: bool
     intermediate_size: int
     parameters: int
     macs_per_token: int
+    latency: int = 0
 
     @property
     def kept(self) -> bool:
@@ -114,16 +118,34 @@ class SearchSpace:
     choices: tuple[tuple[Choice, ...], ...]
     minimum_depth: int = 1
     depths: tuple[int, ...] = ()
+    fixed_latency: int = 0
 
     @classmethod
     def from_rows(cls, rows: Iterable[dict], minimum_depth: int, depths: tuple[int, ...] = ()) -> "SearchSpace":
         """The space of a table of artifact ``space``; a ``minimum_depth`` above its layers is an error."""
         layers: dict[int, list[Choice]] = {}
         for row in sorted(rows, key=lambda row: (row["layer"], row["choice"])):
-            layers.setdefault(row["layer"], []).append(Choice(*(row[field] for field in Choice._fields)))
+            layers.setdefault(row["layer"], []).append(
+                Choice(*(row[field] for field in Choice._fields if field != "latency"))
+            )
         if minimum_depth > len(layers):
             raise LlamaNasError(f"a minimum depth of {minimum_depth} asks too much of {len(layers)} layers")
         return cls(tuple(map(tuple, layers.values())), minimum_depth, depths)
+
+    def timed(self, latency: list[dict]) -> "SearchSpace":
+        """This space with the latency of each choice, from rows of artifact ``latency``."""
+        parts = {(row["part"], row["intermediate_size"]): row["microseconds"] for row in latency}
+        attention = parts["attention", 0]
+        choices = tuple(
+            tuple(c._replace(latency=c.attention * attention + parts["mlp", c.intermediate_size]) for c in layer)
+            for layer in self.choices
+        )
+        return replace(self, choices=choices, fixed_latency=parts["fixed", 0])
+
+    def latency(self, architecture: Architecture) -> int:
+        """Microseconds that the architecture's parts take together; 0 where none was measured."""
+        genes = self.encode(architecture)
+        return self.fixed_latency + sum(layer[gene].latency for layer, gene in zip(self.choices, genes, strict=True))
 
     @cached_property
     def products(self) -> list[list[list[int]]]:
