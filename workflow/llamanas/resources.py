@@ -194,10 +194,10 @@ def _training(rule: str, config: dict, model: Model, weights: int, stored: int) 
     lora = settings["method"] == "lora" or (settings["method"] == "auto" and model.parameters >= LARGE)
     trained = 4 * settings["lora"]["rank"] * model.adapted if lora else weights
     teacher = 0 if rule == "finetune" else model.parameters * (2 if config["compute"]["dtype"] == "bfloat16" else 4)
-    activations = 4 * min(settings["batch_tokens"], settings["device_tokens"]) * model.kept
     passes = {"alternate": 1, "instatune": 2, "sandwich": 2 + settings.get("subnets", 0)}
     passes["stratified"] = 1 + settings.get("subnets", 0)
     number = passes[settings["strategy"]] if "strategy" in settings else 1
+    activations = 4 * min(number * settings["batch_tokens"], settings["device_tokens"]) * model.kept
     operations = (6 * number + 2 * bool(teacher)) * model.macs * settings["batch_tokens"] * settings["steps"]
     memory = weights + 3 * trained + activations + teacher
     saved = (3 * trained if settings["steps"] >= settings["checkpoint_steps"] else 0) * 2
