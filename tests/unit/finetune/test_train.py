@@ -8,14 +8,15 @@ from safetensors.torch import load_file
 
 from conftest import tiny_model
 from llamanas.architecture import Architecture
-from llamanas.data.packing import pack
+from llamanas.data.packing import flatten, pack
 from llamanas.errors import LlamaNasError
 from llamanas.finetune import train as training
 from llamanas.finetune.lora import add_adapters, merge_adapters
 from llamanas.finetune.parallel import run_together
 from llamanas.finetune.stages import Training, run_training
 from llamanas.finetune.strategies import Pass, full_network, one_network
-from llamanas.models.decoder import load_decoder, tensors_to_save
+from llamanas.models import decoder as decoder_module
+from llamanas.models.decoder import Layer, load_decoder, tensors_to_save
 from llamanas.settings import complete
 from llamanas.supernet.importance import channel_rows, sensitivity_rows
 
@@ -172,6 +173,26 @@ def test_how_a_step_is_computed_changes_rounding_alone(folder, tmp_path, changes
     assert [row["tokens"] for row in losses] == [row["tokens"] for row in again]
     for name, tensor in tensors_to_save(plain).items():  # AdamW makes a whole step of a gradient that is nearly zero
         assert ((tensor - tensors_to_save(other)[name]).abs() > 2e-3).float().mean() < 0.01, name
+
+
+def test_compiled_sub_layers_serve_any_number_of_tokens_texts_and_networks(folder, monkeypatch):
+    """The kernel that takes bounds needs a GPU; here one that sees all earlier tokens has its place."""
+
+    def causal(q, k, v, *about, window_size):
+        states = (t.transpose(0, 1) for t in (q, k, v))
+        return torch.nn.functional.scaled_dot_product_attention(*states, is_causal=True).transpose(0, 1)
+
+    graphs = []
+    monkeypatch.setattr(decoder_module, "varlen_attn", causal)
+    compiled = torch.compile(Layer.__call__, dynamic=False, backend=lambda graph, _: graphs.append(graph) or graph)
+    call, decoder = training._of_any_size(compiled), load_decoder(folder)
+    for count, tokens, texts in ((1, 60, 9), (2, 60, 9), (3, 60, 9), (1, 99, 9), (4, 99, 17)):
+        batch = flatten(EXAMPLES[:texts], tokens, 8, "cpu")
+        x, place = torch.randn(count, tokens, 64), decoder.place(batch.sequence).repeated(count)
+        for layer in decoder.layers[:2]:
+            for width in (None, 96):
+                torch.testing.assert_close(call(layer, x, place, width), layer(x, place, width))
+    assert len(graphs) == 4  # attention and MLP, one network and several
 
 
 @pytest.mark.parametrize("changes", [{}, {"device_tokens": 16}], ids=str)

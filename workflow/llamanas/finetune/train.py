@@ -212,7 +212,7 @@ def _sub_layer(decoder: Decoder, networks: int, settings: dict, device: torch.de
         print("not compiled: only bfloat16 on an Ampere GPU or newer packs texts into batches of one shape")
     elif settings["compile"]:
         torch._dynamo.config.recompile_limit = 256  # a graph for each width and each kind of sub-layer
-        call = _of_any_number(torch.compile(call, dynamic=False))
+        call = _of_any_size(torch.compile(call, dynamic=False))
     crowded = (
         device.type == "cuda" and settings["checkpointing"] is None and _crowded(decoder, networks, settings, dtype)
     )
@@ -226,13 +226,14 @@ def _sub_layer(decoder: Decoder, networks: int, settings: dict, device: torch.de
     return recomputed
 
 
-def _of_any_number(compiled: Callable) -> Callable:
-    """The compiled sub-layer, with one graph for any number of networks that pass together."""
+def _of_any_size(compiled: Callable) -> Callable:
+    """The compiled sub-layer, with one graph for all numbers of tokens and texts, and of networks if several pass."""
 
     def call(layer: Layer, x: Tensor, place: Place, width: int | None) -> Tensor:
-        if place.bounds is not None and len(x) > 1:
-            for tensor in (x, place.bounds):
-                torch._dynamo.maybe_mark_dynamic(tensor, 0)
+        if place.bounds is not None:
+            torch._dynamo.maybe_mark_dynamic(x, [0, 1] if len(x) > 1 else [1])
+            for tensor, axis in ((place.bounds, 0), *((angles, 1) for angles in place.rotation)):
+                torch._dynamo.maybe_mark_dynamic(tensor, axis)
         result: Tensor = compiled(layer, x, place, width)
         return result
 
