@@ -21,6 +21,7 @@ from llamanas.errors import LlamaNasError
 from llamanas.finetune.lora import add_adapters, merge_adapters
 from llamanas.finetune.losses import Targets, Teacher, head_loss, hidden_loss
 from llamanas.finetune.parallel import Team
+from llamanas.finetune.recorded import Recorded
 from llamanas.finetune.rounded import Rounded
 from llamanas.finetune.strategies import Pass, Plan
 from llamanas.models.decoder import Decoder, Layer
@@ -92,6 +93,7 @@ def train(
     saved = resume / "state.pt"
     done, losses = _resumed(saved, trained, optimizer)
     rounded = Rounded(decoder) if dtype == "bfloat16" and not lora else None
+    lessons = Recorded(teacher) if teacher else None
     networks = max(len(plan(step)) for step in range(2))
     call = _sub_layer(decoder, networks, settings, device, dtype)
     batches = islice(epochs(examples, settings["batch_tokens"], seed), done, settings["steps"])
@@ -106,7 +108,7 @@ def train(
         for share in _parts(batch, len(passes), settings, team, length, device, dtype):
             with torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bfloat16"):
                 learner = rounded.decoder if rounded else decoder
-                sums += _back_propagate(learner, teacher, share, passes, settings, call)
+                sums += _back_propagate(learner, lessons, share, passes, settings, call)
             if rounded:
                 rounded.hand_over()
             tokens += share.batch.tokens
@@ -179,16 +181,16 @@ def _flattens(device: torch.device, dtype: str) -> bool:
 
 
 def _back_propagate(
-    decoder: Decoder, teacher: Decoder | None, part: Part, passes: list[Pass], settings: dict, call: Callable
+    decoder: Decoder, teacher: Recorded | None, part: Part, passes: list[Pass], settings: dict, call: Callable
 ) -> Tensor:
     """The losses of the passes, which go through the layers together; the gradients add up in the weights."""
     batch = part.batch
     taught = [number for number, each in enumerate(passes) if each.teacher_weight]
     lesson = None
     if teacher and taught:
-        with torch.no_grad(), torch.autocast(batch.rows.device.type, enabled=False):
-            (known,) = teacher.hidden_at(batch.sequence, batch.rows, [teacher.shape.full], call)
-        lesson = Teacher(known, teacher.lm_head.weight)
+        with torch.autocast(batch.rows.device.type, enabled=False):
+            known = teacher(batch.sequence).flatten(0, 1).index_select(0, batch.rows)
+        lesson = Teacher(known, teacher.head)
     hidden = decoder.hidden_at(batch.sequence, batch.rows, [each.architecture for each in passes], call)
     if taught and lesson is None:
         lesson = Teacher(hidden[0].detach(), decoder.lm_head.weight.detach())
