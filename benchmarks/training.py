@@ -18,7 +18,8 @@ Cases:
   - on a GPU `launches_per_step` (kernels, copies and fills), `launches_per_1000_tokens`, `busy_share` (of a timed
     step's seconds, those in which the GPU computes), `gpu_s` (seconds of a step by kind of kernel), `largest` (seconds
     of single kernels) and `bound_by`: `host` if the GPU is busy less than 80 % of the time, else `products`,
-    `attention` or `memory`, the kind with the most seconds.
+    `attention` or `memory`, the kind with the most seconds;
+  - on a CPU `operators_per_step`, those of PyTorch that compute something.
   Two rows of case `best` follow, the fastest of the plain loop and of the workflow, with their ratio (`times_plain`).
 * `strategies`: each of VARIANTS trains from the same fine-tuned network for the same seconds, after what is compiled
   has been; then the ladder's rungs of some sizes (`ratio`: at least so many times smaller) are measured on the report
@@ -42,6 +43,7 @@ import torch
 import torch.nn.functional as F
 import yaml
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "workflow"), str(ROOT / "benchmarks")]
@@ -74,7 +76,10 @@ VARIANTS: dict[str, dict] = {
 RATIOS = (1.0, 1.2, 1.3, 1.5, 1.75)
 WARM_STEPS, TIMED_STEPS, PROFILED_STEPS = 3, 5, 1
 MEASURED_STEPS = 8  # of a strategy, to know how many make up its seconds
-BATCHES = {"plain": (16384, 24576, 32768), "workflow": (16384, 32768), "workflow, compiled": (16384, 32768, 65536)}
+BATCHES = {
+    "cuda": {"plain": (16384, 24576, 32768), "workflow": (16384, 32768), "workflow, compiled": (16384, 32768, 65536)},
+    "cpu": {"plain": (256,), "workflow": (256,)},
+}
 KINDS = {"products": ("gemm", "nvjet", "cutlass", "xmma"), "attention": ("flash", "fmha", "attention")}  # else memory
 
 
@@ -208,7 +213,7 @@ class Benchmark:
         per_token -= (1 - share) * head * (6 * len(passes) + 2)  # the head is needed for answers alone
 
         best: dict[bool, dict] = {}
-        for name, sizes in BATCHES.items():
+        for name, sizes in BATCHES[self.options.device].items():
             for batch in sizes:
                 clock = Clock(self.options.device)
                 about = {"case": "speed", "loop": name, "batch_tokens": batch, "passes": len(passes)}
@@ -251,6 +256,16 @@ class Benchmark:
         clock.finish([row["tokens"] for row in losses[:: len(passes)]])
 
 
+class Operators(TorchDispatchMode):
+    """Counts the operators that compute something, of which a GPU launches one kernel or several."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += not func.is_view
+        return func(*args, **(kwargs or {}))
+
+
 class Clock:
     """Times some steps of a loop after others have warmed it up, then profiles a few more."""
 
@@ -260,7 +275,7 @@ class Clock:
         from torch.profiler import ProfilerActivity, profile
 
         self.cuda = device == "cuda"
-        self.profile = profile(activities=[ProfilerActivity.CUDA]) if self.cuda else contextlib.nullcontext()
+        self.profile = profile(activities=[ProfilerActivity.CUDA]) if self.cuda else Operators()
         self.times: list[float] = [perf_counter()]
         if self.cuda:
             torch.cuda.reset_peak_memory_stats()
@@ -291,8 +306,8 @@ class Clock:
         found: dict[str, Any] = {
             "seconds_per_step": step, "warm_up_s": self.times[1] - self.times[0], "peak_gb": self.peak
         }  # fmt: skip
-        if not self.cuda:
-            return found
+        if isinstance(self.profile, Operators):
+            return found | {"operators_per_step": self.profile.count / PROFILED_STEPS}
         with tempfile.TemporaryDirectory() as folder:
             self.profile.export_chrome_trace(f"{folder}/trace.json")
             events = json.loads(Path(folder, "trace.json").read_text())["traceEvents"]

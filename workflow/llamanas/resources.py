@@ -199,7 +199,8 @@ def _training(rule: str, config: dict, model: Model, weights: int, stored: int) 
     number = passes[settings["strategy"]] if "strategy" in settings else 1
     activations = 4 * min(number * settings["batch_tokens"], settings["device_tokens"]) * model.kept
     operations = (6 * number + 2 * bool(teacher)) * model.macs * settings["batch_tokens"] * settings["steps"]
-    memory = weights + 3 * trained + activations + teacher
+    rounded = weights if config["compute"]["dtype"] == "bfloat16" and not lora else 0  # copies and their gradients
+    memory = weights + 3 * trained + activations + teacher + rounded
     saved = (3 * trained if settings["steps"] >= settings["checkpoint_steps"] else 0) * 2
     kept = 0 if rule == "train_baseline" else stored
     return Need(operations, memory, weights + stored, 2 * stored + saved, kept)
