@@ -27,6 +27,7 @@ SLOW_THREAD, SLOW_GPU, SLOW_DISK = 30e9, 10e12, 100e6
 MINUTES = 15  # that every job may take at least
 TRAININGS = {"finetune": "finetune", "train_supernet": "supernet", "heal": "heal", "train_baseline": "baselines"}
 LARGE = 10**9  # parameters from which method `auto` trains adapters, as in finetune/train.py
+AT_ONCE = 32768  # tokens of all networks of a step that pass at once on a CPU
 
 
 @dataclass(frozen=True)
@@ -197,7 +198,7 @@ def _training(rule: str, config: dict, model: Model, weights: int, stored: int) 
     passes = {"alternate": 1, "instatune": 2, "sandwich": 2 + settings.get("subnets", 0)}
     passes["stratified"] = 1 + settings.get("subnets", 0)
     number = passes[settings["strategy"]] if "strategy" in settings else 1
-    activations = 4 * min(number * settings["batch_tokens"], settings["device_tokens"]) * model.kept
+    activations = 4 * min(number * settings["batch_tokens"], settings["device_tokens"] or AT_ONCE) * model.kept
     operations = (6 * number + 2 * bool(teacher)) * model.macs * settings["batch_tokens"] * settings["steps"]
     rounded = weights if config["compute"]["dtype"] == "bfloat16" and not lora else 0  # copies and their gradients
     memory = weights + 3 * trained + activations + teacher + rounded

@@ -1,6 +1,7 @@
 """The training loop: adapters, resuming, accumulation, several processes, compiled and recomputed sub-layers."""
 
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -173,6 +174,24 @@ def test_how_a_step_is_computed_changes_rounding_alone(folder, tmp_path, changes
     assert [row["tokens"] for row in losses] == [row["tokens"] for row in again]
     for name, tensor in tensors_to_save(plain).items():  # AdamW makes a whole step of a gradient that is nearly zero
         assert ((tensor - tensors_to_save(other)[name]).abs() > 2e-3).float().mean() < 0.01, name
+
+
+def test_memory_decides_how_much_passes_at_once(folder, monkeypatch):
+    decoder, gpu, memory = load_decoder(folder).requires_grad_(), torch.device("cuda"), SimpleNamespace()
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: memory)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 10**6)
+    settings = SETTINGS | {"batch_tokens": 16384, "compile": True}
+
+    def at_once(total, dtype="bfloat16", **changes):
+        memory.total_memory = total
+        return training._at_once(decoder, 3, settings | changes, gpu, dtype, False)
+
+    fits, small = 10**9, 3 * 10**7
+    assert at_once(fits) == (pytest.approx(5e8 / (4 * (8 * 64 + 3 * 64 + 4 * 128)), rel=0.02), False)
+    assert 2 * at_once(fits, "float32")[0] < at_once(fits, compile=False)[0] + 10**4 < at_once(fits)[0]
+    assert at_once(small, "float32") == (training.LEAST, True)
+    assert at_once(small, "float32", checkpointing=False) == (training.LEAST, False)
+    assert at_once(fits, device_tokens=100) == (100, False)
 
 
 def test_compiled_sub_layers_serve_any_number_of_tokens_texts_and_networks(folder, monkeypatch):

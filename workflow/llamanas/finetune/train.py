@@ -28,9 +28,11 @@ from llamanas.models.decoder import Decoder, Layer
 from llamanas.models.joined import join, separate
 from llamanas.models.place import Place
 from llamanas.progress import progress
+from llamanas.resources import AT_ONCE
 
 LOSSES_AT_ONCE = 16  # read from the device together: each reading waits for it
 GRADIENT_NORM = 1.0
+LEAST = 8192  # tokens of a part that keep a GPU busy; rather than divide more, activations are computed again
 LARGE = 10**9  # parameters from which `auto` trains adapters
 
 
@@ -87,6 +89,8 @@ def train(
     examples, length = _usable(examples, plan, settings, team)
     trained = [parameter for parameter in decoder.parameters() if parameter.requires_grad]
     device = trained[0].device
+    networks = max(len(plan(step)) for step in range(2))
+    at_once, recomputes = _at_once(decoder, networks, settings, device, dtype, lora)
     optimizer = torch.optim.AdamW(
         trained, peak, betas=(0.9, 0.95), weight_decay=settings["weight_decay"], fused=device.type == "cuda"
     )
@@ -94,8 +98,7 @@ def train(
     done, losses = _resumed(saved, trained, optimizer)
     rounded = Rounded(decoder) if dtype == "bfloat16" and not lora else None
     lessons = Recorded(teacher) if teacher else None
-    networks = max(len(plan(step)) for step in range(2))
-    call = _sub_layer(decoder, networks, settings, device, dtype)
+    call = _sub_layer(settings, device, dtype, recomputes)
     batches = islice(epochs(examples, settings["batch_tokens"], seed), done, settings["steps"])
     pending: list[Done] = []
     for step, batch in enumerate(progress(batches, "train", settings["steps"] - done), done):
@@ -105,7 +108,7 @@ def train(
         if rounded:
             rounded.update()
         sums = torch.zeros(len(passes), device=device)
-        for share in _parts(batch, len(passes), settings, team, length, device, dtype):
+        for share in _parts(batch, at_once // len(passes), settings, team, length, device, dtype):
             with torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bfloat16"):
                 learner = rounded.decoder if rounded else decoder
                 sums += _back_propagate(learner, lessons, share, passes, settings, call)
@@ -159,10 +162,10 @@ def _usable(examples: list[dict], plan: Plan, settings: dict, team: Team) -> tup
 
 
 def _parts(
-    batch: list[dict], passes: int, settings: dict, team: Team, length: int, device: torch.device, dtype: str
+    batch: list[dict], most: int, settings: dict, team: Team, length: int, device: torch.device, dtype: str
 ) -> Iterator[Part]:
-    """This process's share of a step's batch, in parts of at most ``device_tokens`` in all passes and an example."""
-    count = team.count * math.ceil(passes * settings["batch_tokens"] / (team.count * settings["device_tokens"]))
+    """This process's share of a step's batch, in parts of at most ``most`` tokens and an example."""
+    count = team.count * math.ceil(settings["batch_tokens"] / (team.count * max(most, 1)))
     positions = sum(len(example["answer"]) for example in batch)
     answers = sum(len(example["answer"]) for example in batch if example["labelled"])
     for part in divide(batch, count)[team.rank :: team.count]:
@@ -207,18 +210,15 @@ def _back_propagate(
     return losses
 
 
-def _sub_layer(decoder: Decoder, networks: int, settings: dict, device: torch.device, dtype: str) -> Callable:
-    """How training computes a sub-layer: compiled where the settings say so, without kept activations if too many."""
+def _sub_layer(settings: dict, device: torch.device, dtype: str, recomputes: bool) -> Callable:
+    """How training computes a sub-layer: compiled where the settings say so, its activations kept or not."""
     call: Callable = Layer.__call__
     if settings["compile"] and device.type == "cuda" and not _flattens(device, dtype):
         print("not compiled: only bfloat16 on an Ampere GPU or newer packs texts into batches of one shape")
     elif settings["compile"]:
         torch._dynamo.config.recompile_limit = 256  # a graph for each width and each kind of sub-layer
         call = _of_any_size(torch.compile(call, dynamic=False))
-    crowded = (
-        device.type == "cuda" and settings["checkpointing"] is None and _crowded(decoder, networks, settings, dtype)
-    )
-    if not (settings["checkpointing"] or crowded):
+    if not recomputes:
         return call
 
     def recomputed(layer: Layer, x: Tensor, place: Place, width: int | None) -> Tensor:
@@ -242,18 +242,27 @@ def _of_any_size(compiled: Callable) -> Callable:
     return call
 
 
-def _crowded(decoder: Decoder, networks: int, settings: dict, dtype: str) -> bool:
-    """Whether the activations of a part of a step would take more than half of the GPU's memory that is left.
+def _at_once(
+    decoder: Decoder, networks: int, settings: dict, device: torch.device, dtype: str, lora: bool
+) -> tuple[int, bool]:
+    """Most tokens that the networks of a step together have in one part, and whether activations are computed again.
 
-    Half as much is kept in bfloat16, and half of that again by compiled sub-layers. Weights, a teacher if there is one
-    and the rounded copies of the weights with their gradients are in memory before.
+    What the settings leave open follows the GPU: activations may take half of the memory that the weights, a teacher,
+    gradients, moments and rounded copies leave. They take 4 bytes each, half of that in bfloat16, and half again in
+    compiled sub-layers; of those that are computed again only the inputs are kept. To be asked before moments exist.
     """
-    shape, (free, _) = decoder.shape, torch.cuda.mem_get_info(decoder.frequencies.device)
-    copies = 4 * sum(parameter.numel() for parameter in decoder.parameters())
-    per_token = shape.layers * (8 * shape.hidden_size + 3 * shape.query_size + 4 * shape.intermediate_size)
-    bytes_each = 4 if dtype == "float32" else 1 if settings["compile"] else 2
-    tokens = min(networks * settings["batch_tokens"], settings["device_tokens"])
-    return bytes_each * tokens * per_token > (free - copies) / 2
+    given, recomputes = settings["device_tokens"], settings["checkpointing"]
+    if device.type == "cpu":
+        return given or AT_ONCE, bool(recomputes)
+    trained = sum(parameter.numel() for parameter in decoder.parameters() if parameter.requires_grad)
+    left = torch.cuda.get_device_properties(device).total_memory - torch.cuda.memory_allocated(device)
+    left -= trained * (12 if lora or dtype == "float32" else 16)
+    shape, size = decoder.shape, 4 if dtype == "float32" else 1 if settings["compile"] else 2
+    kept = size * shape.layers * (8 * shape.hidden_size + 3 * shape.query_size + 4 * shape.intermediate_size)
+    if recomputes is None:
+        recomputes = min(given or LEAST, networks * settings["batch_tokens"]) > left / 2 / kept
+    inputs = 4 * 2 * shape.layers * shape.hidden_size
+    return given or max(int(left / 2 / (inputs if recomputes else kept)), LEAST), recomputes
 
 
 def schedule(step: int, steps: int, warmup: float) -> float:
