@@ -1,29 +1,39 @@
 """Super-network training: how fast against a plain loop, and which strategy makes the best sub-networks in equal time.
 
-    python benchmarks/training.py [--run DIR] [--configfile FILE] [--cases speed,profile,strategies] [--seconds S]
+    python benchmarks/training.py [--run DIR] [--configfile FILE] [--cases speed,strategies] [--seconds S] [--tasks A,B]
 
 prints a JSON line per row. DIR (default: the working directory) is that of a run which has the base model, the tasks
 and the instructions (`snakemake results/instructions/instructions.parquet`); its fine-tuned network is used where there
-is one, else it is trained here. Settings are those of the configuration.
+is one, else it is trained here (`speed` alone takes the base model). Settings are those of the configuration.
 
 Cases:
 
-* `speed`: tokens of the examples per second for the same passes (teacher, full network, sub-networks): the workflow's
-  loop as it is and compiled, and `plain`, which is what a script around transformers does: its model, padded batches,
-  masks in place of slices, losses on full float32 logits, texts of similar length in a batch. Several batch sizes.
-  `tera_flop_per_s` counts the arithmetic that a slicing loop needs, so that both are judged alike.
-* `profile`: the largest parts of three steps.
-* `strategies`: each of VARIANTS trains from the same fine-tuned network for the same seconds; then the ladder's rungs
-  of some sizes are measured on the report split of every task.
+* `speed`: tokens of the examples per second for the same passes (teacher, full network, two sub-networks): `workflow`,
+  this package's loop, as it is and compiled, and `plain`, which is what a script around transformers does: its model,
+  padded batches, masks in place of slices, losses on full float32 logits, texts of similar length in a batch. Several
+  batch sizes; one that does not fit has no numbers. After warm-up steps some are timed, then one is profiled. Columns:
+  - `tokens_per_s`, `seconds_per_step`, `warm_up_s` (compilation included), `peak_gb`;
+  - `tera_flop_per_s`, which counts the arithmetic that a slicing loop needs, so that both are judged alike, and
+    `share_of_peak`, its share of the rate measured for one large matrix product;
+  - on a GPU `launches_per_step` (kernels, copies and fills), `launches_per_1000_tokens`, `busy_share` (of a timed
+    step's seconds, those in which the GPU computes), `gpu_s` (seconds of a step by kind of kernel), `largest` (seconds
+    of single kernels) and `bound_by`: `host` if the GPU is busy less than 80 % of the time, else `products`,
+    `attention` or `memory`, the kind with the most seconds;
+  - on a CPU `operators_per_step`, those of PyTorch that compute something.
+  Two rows of case `best` follow, the fastest of the plain loop and of the workflow, with their ratio (`times_plain`).
+* `strategies`: each of VARIANTS trains from the same fine-tuned network for the same seconds, after what is compiled
+  has been; then the ladder's rungs of some sizes (`ratio`: at least so many times smaller) are measured on the report
+  split of every task: `accuracy`, Wilson interval `ci_low` to `ci_high`, `n`.
 """
 
 import argparse
 import contextlib
+import gc
 import json
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from functools import cached_property
+from collections import Counter
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
@@ -33,6 +43,7 @@ import torch
 import torch.nn.functional as F
 import yaml
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "workflow"), str(ROOT / "benchmarks")]
@@ -59,14 +70,17 @@ from llamanas.supernet.space import search_space  # noqa: E402
 
 VARIANTS: dict[str, dict] = {
     "untrained": {"steps": 0},
-    "alternate": {"strategy": "alternate", "sampling": "random"},
-    "instatune": {"strategy": "instatune", "sampling": "random", "teacher": "in_place"},
-    "sandwich": {"strategy": "sandwich", "sampling": "random", "teacher": "in_place"},
-    "stratified": {"strategy": "stratified", "sampling": "random"},
-    "stratified near the ladder": {"strategy": "stratified", "sampling": "ladder"},
+    **{name: {"strategy": name} for name in ("alternate", "instatune", "sandwich", "stratified")},
+    "stratified, random": {"strategy": "stratified", "sampling": "random"},
 }
 RATIOS = (1.0, 1.2, 1.3, 1.5, 1.75)
-TIMED_STEPS = 6
+WARM_STEPS, TIMED_STEPS, PROFILED_STEPS = 3, 5, 1
+MEASURED_STEPS = 8  # of a strategy, to know how many make up its seconds
+BATCHES = {
+    "cuda": {"plain": (16384, 24576, 32768), "workflow": (16384, 32768), "workflow, compiled": (16384, 32768, 65536)},
+    "cpu": {"plain": (256,), "workflow": (256,)},
+}
+KINDS = {"products": ("gemm", "nvjet", "cutlass", "xmma"), "attention": ("flash", "fmha", "attention")}  # else memory
 
 
 def arguments() -> argparse.Namespace:
@@ -75,7 +89,8 @@ def arguments() -> argparse.Namespace:
         "--run", type=Path, default=Path.cwd(), help="directory of a run with model, tasks, instructions"
     )
     parser.add_argument("--configfile", type=Path, help="settings of the run, where they differ from the default")
-    parser.add_argument("--cases", default="speed,profile,strategies")
+    parser.add_argument("--cases", default="speed,strategies")
+    parser.add_argument("--tasks", help="tasks to measure, separated by commas; default: those of the configuration")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--seconds", type=float, default=60, help="training time of each strategy")
     parser.add_argument("--variants", type=Path, help="YAML file: settings of section supernet by name, for VARIANTS")
@@ -95,12 +110,14 @@ class Benchmark:
         self.questions = {
             task: [row for row in read_table(results / f"tasks/{task}/questions.parquet", "questions").to_pylist()
                    if row["split"] == "report"]
-            for task in self.config["tasks"]
+            for task in (options.tasks.split(",") if options.tasks else self.config["tasks"])
         }  # fmt: skip
         name = torch.cuda.get_device_name() if options.device == "cuda" else processor()
         self.hardware = f"{name}, {self.dtype}, torch {torch.__version__}"
         self.finetuned = results / "finetune"
-        if not (self.finetuned / "model.safetensors").exists():
+        if not (self.finetuned / "model.safetensors").exists() and "strategies" not in options.cases:
+            self.finetuned = results / "model"
+        elif not (self.finetuned / "model.safetensors").exists():
             self.finetuned = work / "finetune"
             self.run("finetune", results / "model", self.finetuned)
         decoder = self.decoder(self.finetuned)
@@ -166,9 +183,9 @@ class Benchmark:
                 warm = self.work / "warm"
                 _, first, more = (
                     self.run("train_supernet", self.finetuned, warm, **changes | {"steps": count})[0]
-                    for count in (2, 2, 2 + TIMED_STEPS)
+                    for count in (2, 2, 2 + MEASURED_STEPS)
                 )
-                steps = int(self.options.seconds * TIMED_STEPS / (more - first))
+                steps = int(self.options.seconds * MEASURED_STEPS / (more - first))
             folder = self.work / "trained"
             seconds, losses = self.run("train_supernet", self.finetuned, folder, **changes | {"steps": steps})
             tokens = sum({row["step"]: row["tokens"] for row in losses}.values())
@@ -195,65 +212,120 @@ class Benchmark:
         )
         per_token -= (1 - share) * head * (6 * len(passes) + 2)  # the head is needed for answers alone
 
-        def loops() -> Iterator[tuple[str, int, Callable[[int], int]]]:
-            for batch in (4096, 8192, 16384, 24576):
-                yield "plain", batch, Plain(self, passes, batch).steps
-            for name, compiled in (("workflow", False), ("workflow, compiled", True)):
-                for batch in sorted({16384, chosen["batch_tokens"]}):
-                    yield (
-                        name,
-                        batch,
-                        lambda n, c=compiled, b=batch: self.own_steps(
-                            chosen | {"compile": c, "batch_tokens": b, "steps": n}, passes
-                        ),
-                    )
+        best: dict[bool, dict] = {}
+        for name, sizes in BATCHES[self.options.device].items():
+            for batch in sizes:
+                clock = Clock(self.options.device)
+                about = {"case": "speed", "loop": name, "batch_tokens": batch, "passes": len(passes)}
+                try:
+                    if name == "plain":
+                        Plain(self, passes, batch).steps(clock)
+                    else:
+                        own = {"method": "full", "compile": name.endswith("compiled"), "batch_tokens": batch}
+                        self.own_steps(chosen | own | {"device_tokens": len(passes) * batch}, passes, clock)
+                except torch.OutOfMemoryError:
+                    self.show(**about, tokens_per_s=None)
+                    continue
+                finally:
+                    gc.collect()
+                    torch.cuda.empty_cache()
+                rate = clock.tokens / clock.seconds
+                about |= {"tokens_per_s": rate, "tera_flop_per_s": rate * per_token / 1e12}
+                about |= {"share_of_peak": rate * per_token / peak, **clock.columns()}
+                self.show(**about)
+                fastest = best.get(name == "plain")
+                if fastest is None or rate > fastest["tokens_per_s"]:
+                    best[name == "plain"] = about
+        plain, own = best[True], best[False]
+        for row in (plain, own):
+            chosen = {key: row[key] for key in ("loop", "batch_tokens", "tokens_per_s", "share_of_peak")}
+            self.show(case="best", **chosen, times_plain=row["tokens_per_s"] / plain["tokens_per_s"])
 
-        for name, batch, steps in loops():
-            if self.options.device == "cuda":
-                torch.cuda.reset_peak_memory_stats()
-            warm, _ = timed(lambda s=steps: s(2 + TIMED_STEPS))  # every batch's shape has to be met once
-            first, few = timed(lambda s=steps: s(2))
-            more, many = timed(lambda s=steps: s(2 + TIMED_STEPS))
-            rate = (many - few) / (more - first)
-            self.show(
-                case="speed", loop=name, batch_tokens=batch, passes=len(passes), tokens_per_s=rate, warm_up_s=warm,
-                tera_flop_per_s=rate * per_token / 1e12, share_of_peak=rate * per_token / peak,
-                peak_gb=torch.cuda.max_memory_allocated() / 2**30 if self.options.device == "cuda" else None,
-            )  # fmt: skip
+    def own_steps(self, chosen: dict, passes: list[Pass], clock: "Clock") -> None:
+        """Steps of the workflow's loop under a clock, which the plan reads when a step begins."""
+        decoder, teacher = self.decoder(self.finetuned), load_decoder(self.finetuned, self.options.device, self.dtype)
+        chosen = chosen | {"steps": clock.steps, "checkpoint_steps": 10**6, "checkpointing": False}
 
-    @cached_property
-    def pair(self) -> tuple[Decoder, Decoder]:
-        """A student that goes on from loop to loop, and its teacher."""
-        return self.decoder(self.finetuned), load_decoder(self.finetuned, self.options.device, self.dtype)
+        def plan(step: int) -> list[Pass]:
+            clock.begin(step)  # what the loop asks about its first two steps beforehand is warm-up
+            return passes
 
-    def profile(self) -> None:
-        """Where the time of three steps goes: kinds of kernels on a GPU, of operators on a CPU."""
-        from torch.autograd import DeviceType
-        from torch.profiler import ProfilerActivity, profile
-
-        chosen = self.config["supernet"] | {"teacher": "finetuned", "checkpoint_steps": 10**6, "steps": 3}
-        passes = self.passes(chosen)
-        self.own_steps(chosen, passes)
-        activities = [ProfilerActivity.CPU, *[ProfilerActivity.CUDA] * (self.options.device == "cuda")]
-        with profile(activities=activities) as recorded:
-            seconds, _ = timed(lambda: self.own_steps(chosen, passes))
-        cuda = self.options.device == "cuda"
-        kind = "self_device_time_total" if cuda else "self_cpu_time_total"
-        # An operator's time on the device is that of its kernels, which are events as well.
-        events = [event for event in recorded.key_averages() if getattr(event, kind) > 0]
-        events = [event for event in events if not cuda or event.device_type == DeviceType.CUDA]
-        events.sort(key=lambda event: -getattr(event, kind))
-        self.show(
-            case="profile", seconds=seconds, busy_seconds=sum(getattr(event, kind) for event in events) / 1e6,
-            largest={event.key[:80]: round(getattr(event, kind) / 1e6, 4) for event in events[:20]},
-        )  # fmt: skip
-
-    def own_steps(self, chosen: dict, passes: list[Pass]) -> int:
-        decoder, teacher = self.pair
         with tempfile.TemporaryDirectory() as folder:
             about = self.examples, chosen, self.options.seed, self.dtype, Path(folder), teacher
-            losses = train(decoder, lambda step: passes, *about)
-        return sum({row["step"]: row["tokens"] for row in losses}.values())
+            losses = train(decoder, plan, *about)
+        clock.finish([row["tokens"] for row in losses[:: len(passes)]])
+
+
+class Operators(TorchDispatchMode):
+    """Counts the operators that compute something, of which a GPU launches one kernel or several."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += not func.is_view
+        return func(*args, **(kwargs or {}))
+
+
+class Clock:
+    """Times some steps of a loop after others have warmed it up, then profiles a few more."""
+
+    steps = WARM_STEPS + TIMED_STEPS + PROFILED_STEPS
+
+    def __init__(self, device: str) -> None:
+        from torch.profiler import ProfilerActivity, profile
+
+        self.cuda = device == "cuda"
+        self.profile = profile(activities=[ProfilerActivity.CUDA]) if self.cuda else Operators()
+        self.times: list[float] = [perf_counter()]
+        if self.cuda:
+            torch.cuda.reset_peak_memory_stats()
+
+    def begin(self, step: int) -> None:
+        """To be called when a step begins."""
+        if step in (WARM_STEPS, WARM_STEPS + TIMED_STEPS):
+            self._note()
+        if step == WARM_STEPS + TIMED_STEPS:
+            self.peak = torch.cuda.max_memory_allocated() / 2**30 if self.cuda else None
+            self.profile.__enter__()
+
+    def finish(self, tokens: list[int]) -> None:
+        """To be called at the end, with the tokens of each step."""
+        self._note()
+        self.profile.__exit__(None, None, None)
+        self.tokens = sum(tokens[WARM_STEPS : WARM_STEPS + TIMED_STEPS])
+        self.seconds = self.times[2] - self.times[1]
+
+    def _note(self) -> None:
+        if self.cuda:
+            torch.cuda.synchronize()
+        self.times.append(perf_counter())
+
+    def columns(self) -> dict[str, Any]:
+        """What was seen, by the names of the columns."""
+        step = self.seconds / TIMED_STEPS
+        found: dict[str, Any] = {
+            "seconds_per_step": step, "warm_up_s": self.times[1] - self.times[0], "peak_gb": self.peak
+        }  # fmt: skip
+        if isinstance(self.profile, Operators):
+            return found | {"operators_per_step": self.profile.count / PROFILED_STEPS}
+        with tempfile.TemporaryDirectory() as folder:
+            self.profile.export_chrome_trace(f"{folder}/trace.json")
+            events = json.loads(Path(folder, "trace.json").read_text())["traceEvents"]
+        work = [event for event in events if event.get("cat") in ("kernel", "gpu_memcpy", "gpu_memset")]
+        names: Counter[str] = Counter()
+        for event in work:
+            names[event["name"][:80]] += event["dur"] / 1e6 / PROFILED_STEPS
+        kinds: Counter[str] = Counter()
+        for name, seconds in names.items():
+            kinds[next((kind for kind, parts in KINDS.items() if any(p in name for p in parts)), "memory")] += seconds
+        busy = sum(names.values()) / step
+        launches = len(work) / PROFILED_STEPS
+        return found | {
+            "launches_per_step": launches, "launches_per_1000_tokens": 1000 * launches * TIMED_STEPS / self.tokens,
+            "busy_share": busy, "bound_by": "host" if busy < 0.8 else kinds.most_common(1)[0][0],
+            "gpu_s": {kind: float(f"{seconds:.3g}") for kind, seconds in kinds.items()},
+            "largest": {name: float(f"{seconds:.3g}") for name, seconds in names.most_common(10)},
+        }  # fmt: skip
 
 
 class Plain:
@@ -282,12 +354,17 @@ class Plain:
 
         return hook
 
-    def steps(self, count: int) -> int:
-        done = 0
+    def steps(self, clock: Clock) -> None:
+        """Steps under the clock; the batches that are timed have warmed it up, since every shape is new to it once."""
+        done = []
         pool = [*islice(epochs(self.b.examples, self.batch_tokens, self.b.options.seed), 50)]
         texts_by_length = sorted((e for batch in pool for e in batch), key=lambda e: len(e["prompt"] + e["answer"]))
         parts = divide(texts_by_length, len(pool))
-        for number in torch.randperm(len(parts), generator=torch.Generator().manual_seed(0)).tolist()[:count]:
+        drawn = torch.randperm(len(parts), generator=torch.Generator().manual_seed(0)).tolist()[:TIMED_STEPS]
+        for step in range(-TIMED_STEPS, clock.steps):
+            if step >= 0:
+                clock.begin(step)
+            number = drawn[(step - WARM_STEPS) % TIMED_STEPS]
             batch = parts[number]
             texts = [example["prompt"] + example["answer"] for example in batch]
             length = max(map(len, texts))
@@ -310,8 +387,9 @@ class Plain:
             torch.nn.utils.clip_grad_norm_(self.student.parameters(), 1.0)
             self.optimizer.step()
             self.optimizer.zero_grad()
-            done += sum(map(len, texts))
-        return done
+            if step >= 0:
+                done.append(sum(map(len, texts)))
+        clock.finish(done)
 
 
 def timed(function: Callable[[], Any]) -> tuple[float, Any]:

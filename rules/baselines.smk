@@ -35,7 +35,7 @@ rule train_baseline:
     params:
         **SHARED,
         processes=PROCESSES,
-        version=1,
+        version=2,
         baselines=BASELINE,
         importance=config["importance"],
         space=config["space"],

@@ -78,7 +78,7 @@ rule finetune:
     params:
         **SHARED,
         processes=PROCESSES,
-        version=2,
+        version=3,
         finetune=config["finetune"],
     script:
         "../workflow/scripts/finetune.py"

@@ -27,7 +27,7 @@ rule heal:
     params:
         **SHARED,
         processes=PROCESSES,
-        version=1,
+        version=2,
         heal=config["heal"],
     script:
         "../workflow/scripts/heal.py"

@@ -25,7 +25,7 @@ rule train_supernet:
     params:
         **SHARED,
         processes=PROCESSES,
-        version=1,
+        version=2,
         supernet=config["supernet"],
         space=config["space"],
     script:

@@ -21,7 +21,7 @@ from llamanas.devices import visible_gpus
 from llamanas.errors import LlamaNasError
 from llamanas.models.families import read_config
 from llamanas.report.usage import usage_by_rule, usage_rows
-from llamanas.resources import TRAININGS, Items, Model, known_model, memory_mb, need, uses_gpu
+from llamanas.resources import AT_ONCE, TRAININGS, Items, Model, known_model, memory_mb, need, uses_gpu
 
 GB = 1e9
 WITH_TORCH = ("fetch_", "build_", "extract_", "export_")  # rules that load PyTorch, besides those that may use a GPU
@@ -142,7 +142,7 @@ def estimate(configfiles: list[Path]) -> str:
     folder = config["model"]["source"].get("folder", "")
     fetched = Path(config["results"]) / "model/config.json"
     shape = read_config(fetched if fetched.exists() else settings.existing(folder) / "config.json")
-    largest = min(config["supernet"]["batch_tokens"], config["supernet"]["device_tokens"])
+    largest = min(config["supernet"]["batch_tokens"], config["supernet"]["device_tokens"] or AT_ONCE)
     speed = measure_speed(shape, Path(), config["compute"], largest)
     gpu = int(config["compute"]["device"] != "cpu" and visible_gpus() > 0)
     found = stages(jobs, config, model, speed, gpu, counted_items(config))

@@ -27,6 +27,7 @@ SLOW_THREAD, SLOW_GPU, SLOW_DISK = 30e9, 10e12, 100e6
 MINUTES = 15  # that every job may take at least
 TRAININGS = {"finetune": "finetune", "train_supernet": "supernet", "heal": "heal", "train_baseline": "baselines"}
 LARGE = 10**9  # parameters from which method `auto` trains adapters, as in finetune/train.py
+AT_ONCE = 32768  # tokens of all networks of a step that pass at once on a CPU
 
 
 @dataclass(frozen=True)
@@ -199,12 +200,13 @@ def _training(rule: str, config: dict, model: Model, weights: int, stored: int) 
     lora = settings["method"] == "lora" or (settings["method"] == "auto" and model.parameters >= LARGE)
     trained = 4 * settings["lora"]["rank"] * model.adapted if lora else weights
     teacher = 0 if rule == "finetune" else model.parameters * (2 if config["compute"]["dtype"] == "bfloat16" else 4)
-    activations = 4 * min(settings["batch_tokens"], settings["device_tokens"]) * model.kept
     passes = {"alternate": 1, "instatune": 2, "sandwich": 2 + settings.get("subnets", 0)}
     passes["stratified"] = 1 + settings.get("subnets", 0)
     number = passes[settings["strategy"]] if "strategy" in settings else 1
+    activations = 4 * min(number * settings["batch_tokens"], settings["device_tokens"] or AT_ONCE) * model.kept
     operations = (6 * number + 2 * bool(teacher)) * model.macs * settings["batch_tokens"] * settings["steps"]
-    memory = weights + 3 * trained + activations + teacher
+    rounded = weights if config["compute"]["dtype"] == "bfloat16" and not lora else 0  # copies and their gradients
+    memory = weights + 3 * trained + activations + teacher + rounded
     saved = (3 * trained if settings["steps"] >= settings["checkpoint_steps"] else 0) * 2
     kept = 0 if rule == "train_baseline" else stored
     return Need(operations, memory, weights + stored, 2 * stored + saved, kept)

@@ -16,8 +16,9 @@ from llamanas.benchmark.torch_network import TorchNetwork
 from llamanas.errors import LlamaNasError
 from llamanas.export.onnx import write_onnx
 from llamanas.export.weights import SubnetTensors, WeightFile
-from llamanas.models.decoder import Sequence, load_decoder
+from llamanas.models.decoder import load_decoder
 from llamanas.models.families import read_config, shape_of
+from llamanas.models.place import Sequence
 
 PICK = Architecture((False, True, True, False), (96, 32, 0, 128))
 SETTINGS = {"batches": [1, 3], "contexts": [8], "new_tokens": 3, "repeats": 2, "runtimes": ["onnxruntime", "pytorch"]}

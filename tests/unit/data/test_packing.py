@@ -7,7 +7,8 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from llamanas.data.packing import divide, epochs, flatten, longest, pack
 from llamanas.models import decoder as decoders
-from llamanas.models.decoder import Sequence, load_decoder
+from llamanas.models.decoder import load_decoder
+from llamanas.models.place import Sequence
 
 EXAMPLES = [
     {"source": "a", "prompt": [1, 2, 3], "answer": [4, 5], "labelled": True},

@@ -11,7 +11,8 @@ from conftest import tiny_model
 from llamanas.architecture import Architecture
 from llamanas.errors import LlamaNasError
 from llamanas.export.gguf import write_gguf
-from llamanas.models.decoder import Sequence, load_decoder
+from llamanas.models.decoder import load_decoder
+from llamanas.models.place import Sequence
 from tiny_experiment import write_tokenizer
 
 pytest.importorskip("cyllama", reason="needs llama.cpp: pip install -c requirements.lock -e '.[gguf]'")

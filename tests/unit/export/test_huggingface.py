@@ -11,8 +11,9 @@ from conftest import tiny_model
 from llamanas.architecture import Architecture
 from llamanas.errors import LlamaNasError
 from llamanas.export.huggingface import write_folder
-from llamanas.models.decoder import Sequence, load_decoder
+from llamanas.models.decoder import load_decoder
 from llamanas.models.families import SUPPORTED
+from llamanas.models.place import Sequence
 from tiny_experiment import write_tokenizer
 
 MIXED = Architecture((True, False, True, False), (96, 32, 0, 128))

@@ -11,7 +11,8 @@ from llamanas.architecture import Architecture
 from llamanas.benchmark.session import Network
 from llamanas.errors import LlamaNasError
 from llamanas.export.onnx import write_onnx
-from llamanas.models.decoder import Sequence, load_decoder
+from llamanas.models.decoder import load_decoder
+from llamanas.models.place import Sequence
 
 ARCHITECTURES = [
     Architecture((True,) * 4, (128,) * 4),

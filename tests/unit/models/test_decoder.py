@@ -6,7 +6,8 @@ import torch
 from conftest import tiny_model
 from llamanas.architecture import Architecture
 from llamanas.errors import LlamaNasError
-from llamanas.models.decoder import Sequence, load_decoder
+from llamanas.models.decoder import load_decoder
+from llamanas.models.place import Sequence
 
 
 def sequence(batch: int, length: int, seed: int = 0) -> Sequence:

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from items import SUBNETS, random_items
-from llamanas.models.decoder import Sequence, load_decoder
+from llamanas.models.decoder import load_decoder
+from llamanas.models.place import Sequence
 from llamanas.search import score
 from llamanas.search.score import Scorer, is_out_of_memory
 

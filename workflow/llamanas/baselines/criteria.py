@@ -41,8 +41,9 @@ def taylor_rows(decoder: Decoder, batch: Answers) -> list[dict]:
     weights = [projection.weight.requires_grad_() for of_layer in projections for projection in of_layer]
     try:
         hidden = decoder.hidden(batch.sequence).flatten(0, 1)[batch.rows]
-        targets = Targets(batch.targets, batch.labelled / answers, torch.zeros_like(hidden[:, 0]))
-        gradients = torch.autograd.grad(head_loss(hidden, decoder.lm_head.weight, targets), weights)
+        targets = Targets(batch.targets, batch.labelled[None] / answers, torch.zeros_like(hidden[None, :, 0]))
+        loss, _ = head_loss(hidden[None], decoder.lm_head.weight, targets)
+        gradients = torch.autograd.grad(loss, weights)
     finally:
         decoder.requires_grad_(False)
     salience = [weight * gradient for weight, gradient in zip(weights, gradients, strict=True)]

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from llamanas.models.decoder import Sequence
+from llamanas.models.place import Sequence
 from llamanas.randomness import generator
 
 ROW_TOKENS = 512  # of a packed row: its mask is no burden, and little of it is padding
@@ -89,10 +89,10 @@ def pack(examples: list[dict], device: str = "cpu", row_tokens: int = ROW_TOKENS
             segments[row, slot:end] = number
             starts.append(row * length + slot)
             slot = end
-    segment = torch.from_numpy(segments).to(device)
+    segment = sent(segments, device)
     order = torch.ones(length, length, dtype=torch.bool, device=device).tril()
     visible = (order & (segment[:, :, None] == segment[:, None, :]))[:, None].contiguous()
-    sequence = Sequence(torch.from_numpy(tokens).to(device), torch.from_numpy(positions).to(device), visible)
+    sequence = Sequence(sent(tokens, device), sent(positions, device), visible)
     return _answers(sequence, [example for line in lines for example in line], starts, segment >= 0)
 
 
@@ -110,9 +110,15 @@ def flatten(examples: list[dict], row_tokens: int, limit: int, device: str) -> A
     padding = range(ends[-1], row_tokens, limit)  # texts of their own
     bounds = [*ends[:-1].tolist(), *padding, row_tokens]
     bounds += [row_tokens] * (2 ** math.ceil(math.log2(len(bounds))) - len(bounds))  # empty texts
-    arrays = [torch.from_numpy(array).to(device) for array in (tokens, positions, np.array(bounds, np.int32))]
-    real = torch.arange(row_tokens, device=device)[None] < ends[-1].item()
+    arrays = [sent(array, device) for array in (tokens, positions, np.array(bounds, np.int32))]
+    real = torch.arange(row_tokens, device=device)[None] < int(ends[-1])
     return _answers(Sequence(arrays[0], arrays[1], None, arrays[2], limit), examples, ends[:-1].tolist(), real)
+
+
+def sent(array: np.ndarray, device: str) -> Tensor:
+    """The array on a device; from pinned memory, so that a GPU's host goes on without waiting for it."""
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.startswith("cuda") else tensor.to(device)
 
 
 def _length(example: dict) -> int:
@@ -130,5 +136,5 @@ def _answers(sequence: Sequence, examples: list[dict], starts: list[int], real: 
         targets += (example["prompt"] + example["answer"])[known:]
         labelled += [example["labelled"]] * len(rows[-1])
     arrays = np.concatenate(rows), np.array(targets, np.int64), np.array(labelled, bool)
-    places, predicted, known_right = (torch.from_numpy(array).to(real.device) for array in arrays)
+    places, predicted, known_right = (sent(array, str(real.device)) for array in arrays)
     return Answers(sequence, places, predicted, known_right, real, sum(map(_length, examples)))

@@ -9,23 +9,30 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from llamanas.architecture import Architecture
 from llamanas.artifacts import whole_file
-from llamanas.data.packing import Answers, divide, epochs, flatten, longest, pack
+from llamanas.data.packing import Answers, divide, epochs, flatten, longest, pack, sent
 from llamanas.errors import LlamaNasError
 from llamanas.finetune.lora import add_adapters, merge_adapters
 from llamanas.finetune.losses import Targets, Teacher, head_loss, hidden_loss
 from llamanas.finetune.parallel import Team
+from llamanas.finetune.recorded import Recorded
+from llamanas.finetune.rounded import Rounded
 from llamanas.finetune.strategies import Pass, Plan
-from llamanas.models.decoder import Decoder, Layer, Place
+from llamanas.models.decoder import Decoder, Layer
+from llamanas.models.joined import join, separate
+from llamanas.models.place import Place
 from llamanas.progress import progress
+from llamanas.resources import AT_ONCE
 
 LOSSES_AT_ONCE = 16  # read from the device together: each reading waits for it
 GRADIENT_NORM = 1.0
+LEAST = 8192  # tokens of a part that keep a GPU busy; rather than divide more, activations are computed again
 LARGE = 10**9  # parameters from which `auto` trains adapters
 
 
@@ -72,30 +79,42 @@ def train(
     team = team or Team()
     torch.manual_seed(seed)
     lora = _trains_adapters(decoder, settings)
-    decoder.requires_grad_(not lora)
     if lora:
+        decoder.requires_grad_(False)
         add_adapters(decoder, settings["lora"])
+    else:
+        join(decoder)
+        decoder.requires_grad_(True)
     peak = settings["learning_rate"] or (0.001 if lora else 0.0003)
     examples, length = _usable(examples, plan, settings, team)
     trained = [parameter for parameter in decoder.parameters() if parameter.requires_grad]
     device = trained[0].device
+    networks = max(len(plan(step)) for step in range(2))
+    at_once, recomputes = _at_once(decoder, networks, settings, device, dtype, lora)
     optimizer = torch.optim.AdamW(
         trained, peak, betas=(0.9, 0.95), weight_decay=settings["weight_decay"], fused=device.type == "cuda"
     )
     saved = resume / "state.pt"
     done, losses = _resumed(saved, trained, optimizer)
-    call = _sub_layer(decoder, settings, device, dtype)
+    rounded = Rounded(decoder) if dtype == "bfloat16" and not lora else None
+    lessons = Recorded(teacher) if teacher else None
+    call = _sub_layer(settings, device, dtype, recomputes)
     batches = islice(epochs(examples, settings["batch_tokens"], seed), done, settings["steps"])
     pending: list[Done] = []
     for step, batch in enumerate(progress(batches, "train", settings["steps"] - done), done):
         for group in optimizer.param_groups:
             group["lr"] = peak * schedule(step, settings["steps"], settings["warmup"])
         passes, tokens = plan(step), 0
+        if rounded:
+            rounded.update()
         sums = torch.zeros(len(passes), device=device)
-        for part in _parts(batch, settings, team, length, device, dtype):
+        for share in _parts(batch, at_once // len(passes), settings, team, length, device, dtype):
             with torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bfloat16"):
-                sums += torch.stack([*_back_propagate(decoder, teacher, part, passes, settings, call)])
-            tokens += part.batch.tokens
+                learner = rounded.decoder if rounded else decoder
+                sums += _back_propagate(learner, lessons, share, passes, settings, call)
+            if rounded:
+                rounded.hand_over()
+            tokens += share.batch.tokens
         pending.append(Done(step, passes, sums, tokens))
         team.add_up([parameter.grad for parameter in trained if parameter.grad is not None])
         torch.nn.utils.clip_grad_norm_(trained, GRADIENT_NORM)
@@ -109,6 +128,8 @@ def train(
             _save(saved, trained, optimizer, step + 1, losses)
     if lora:
         merge_adapters(decoder)
+    else:
+        separate(decoder)
     decoder.requires_grad_(False)
     return losses
 
@@ -141,10 +162,10 @@ def _usable(examples: list[dict], plan: Plan, settings: dict, team: Team) -> tup
 
 
 def _parts(
-    batch: list[dict], settings: dict, team: Team, length: int, device: torch.device, dtype: str
+    batch: list[dict], most: int, settings: dict, team: Team, length: int, device: torch.device, dtype: str
 ) -> Iterator[Part]:
-    """This process's share of a step's batch, in parts of at most ``device_tokens`` tokens and an example."""
-    count = team.count * math.ceil(settings["batch_tokens"] / (team.count * settings["device_tokens"]))
+    """This process's share of a step's batch, in parts of at most ``most`` tokens and an example."""
+    count = team.count * math.ceil(settings["batch_tokens"] / (team.count * max(most, 1)))
     positions = sum(len(example["answer"]) for example in batch)
     answers = sum(len(example["answer"]) for example in batch if example["labelled"])
     for part in divide(batch, count)[team.rank :: team.count]:
@@ -163,42 +184,41 @@ def _flattens(device: torch.device, dtype: str) -> bool:
 
 
 def _back_propagate(
-    decoder: Decoder, teacher: Decoder | None, part: Part, passes: list[Pass], settings: dict, call: Callable
-) -> Iterator[Tensor]:
-    """The loss of each pass; the gradients add up in the weights."""
+    decoder: Decoder, teacher: Recorded | None, part: Part, passes: list[Pass], settings: dict, call: Callable
+) -> Tensor:
+    """The losses of the passes, which go through the layers together; the gradients add up in the weights."""
     batch = part.batch
+    taught = [number for number, each in enumerate(passes) if each.teacher_weight]
     lesson = None
-    if teacher and any(each.teacher_weight for each in passes):
-        with torch.no_grad(), torch.autocast(batch.rows.device.type, enabled=False):
-            lesson = Teacher(teacher.hidden(batch.sequence).flatten(0, 1)[batch.rows], teacher.lm_head.weight)
-    for each in passes:
-        hidden = decoder.hidden(batch.sequence, each.architecture, call).flatten(0, 1)[batch.rows]
-        targets = Targets(
-            batch.targets,
-            batch.labelled * (each.answer_weight / max(part.answers, 1)),
-            torch.full_like(hidden[:, 0], each.teacher_weight / part.positions, dtype=torch.float32),
-        )
-        own = lesson if each.teacher_weight else None
-        loss = head_loss(hidden, decoder.lm_head.weight, targets, own)
-        if own and settings["hidden_weight"]:
-            share = len(batch.rows) / part.positions
-            loss = loss + settings["hidden_weight"] * share * hidden_loss(hidden, own.hidden)
-        loss.backward()
-        if lesson is None:
-            lesson = Teacher(hidden.detach(), decoder.lm_head.weight.detach())
-        yield loss.detach()
+    if teacher and taught:
+        with torch.autocast(batch.rows.device.type, enabled=False):
+            known = teacher(batch.sequence).flatten(0, 1).index_select(0, batch.rows)
+        lesson = Teacher(known, teacher.head)
+    hidden = decoder.hidden_at(batch.sequence, batch.rows, [each.architecture for each in passes], call)
+    if taught and lesson is None:
+        lesson = Teacher(hidden[0].detach(), decoder.lm_head.weight.detach())
+    weights = [[each.answer_weight / max(part.answers, 1), each.teacher_weight / part.positions] for each in passes]
+    answers, divergence = sent(np.array(weights, np.float32), str(hidden.device)).T[..., None]
+    targets = Targets(batch.targets, answers * batch.labelled, divergence.expand(-1, len(batch.rows)))
+    loss, losses = head_loss(hidden, decoder.lm_head.weight, targets, lesson)
+    if lesson and settings["hidden_weight"]:
+        share = settings["hidden_weight"] * len(batch.rows) / part.positions
+        distances = torch.stack([hidden_loss(hidden[number], lesson.hidden) for number in taught])
+        loss = loss + share * distances.sum()
+        losses = losses.index_add(0, sent(np.array(taught), str(hidden.device)), share * distances.detach())
+    loss.backward()
+    return losses
 
 
-def _sub_layer(decoder: Decoder, settings: dict, device: torch.device, dtype: str) -> Callable:
-    """How training computes a sub-layer: compiled where the settings say so, without kept activations if too many."""
+def _sub_layer(settings: dict, device: torch.device, dtype: str, recomputes: bool) -> Callable:
+    """How training computes a sub-layer: compiled where the settings say so, its activations kept or not."""
     call: Callable = Layer.__call__
     if settings["compile"] and device.type == "cuda" and not _flattens(device, dtype):
         print("not compiled: only bfloat16 on an Ampere GPU or newer packs texts into batches of one shape")
     elif settings["compile"]:
         torch._dynamo.config.recompile_limit = 256  # a graph for each width and each kind of sub-layer
-        call = torch.compile(call, dynamic=False)
-    crowded = device.type == "cuda" and settings["checkpointing"] is None and _crowded(decoder, settings)
-    if not (settings["checkpointing"] or crowded):
+        call = _of_any_size(torch.compile(call, dynamic=False))
+    if not recomputes:
         return call
 
     def recomputed(layer: Layer, x: Tensor, place: Place, width: int | None) -> Tensor:
@@ -208,16 +228,41 @@ def _sub_layer(decoder: Decoder, settings: dict, device: torch.device, dtype: st
     return recomputed
 
 
-def _crowded(decoder: Decoder, settings: dict) -> bool:
-    """Whether the activations of a pass, 4 bytes each, would take more than half of the GPU's memory that is left.
+def _of_any_size(compiled: Callable) -> Callable:
+    """The compiled sub-layer, with one graph for all numbers of tokens and texts, and of networks if several pass."""
 
-    Weights, a teacher if there is one and the rounded copies of the weights are in memory before.
+    def call(layer: Layer, x: Tensor, place: Place, width: int | None) -> Tensor:
+        if place.bounds is not None:
+            torch._dynamo.maybe_mark_dynamic(x, [0, 1] if len(x) > 1 else [1])
+            for tensor, axis in ((place.bounds, 0), *((angles, 1) for angles in place.rotation)):
+                torch._dynamo.maybe_mark_dynamic(tensor, axis)
+        result: Tensor = compiled(layer, x, place, width)
+        return result
+
+    return call
+
+
+def _at_once(
+    decoder: Decoder, networks: int, settings: dict, device: torch.device, dtype: str, lora: bool
+) -> tuple[int, bool]:
+    """Most tokens that the networks of a step together have in one part, and whether activations are computed again.
+
+    What the settings leave open follows the GPU: activations may take half of the memory that the weights, a teacher,
+    gradients, moments and rounded copies leave. They take 4 bytes each, half of that in bfloat16, and half again in
+    compiled sub-layers; of those that are computed again only the inputs are kept. To be asked before moments exist.
     """
-    shape, (free, _) = decoder.shape, torch.cuda.mem_get_info(decoder.frequencies.device)
-    copies = 2 * sum(parameter.numel() for parameter in decoder.parameters())
-    per_token = shape.layers * (8 * shape.hidden_size + 3 * shape.query_size + 4 * shape.intermediate_size)
-    tokens = min(settings["batch_tokens"], settings["device_tokens"])
-    return 4 * tokens * per_token > (free - copies) / 2
+    given, recomputes = settings["device_tokens"], settings["checkpointing"]
+    if device.type == "cpu":
+        return given or AT_ONCE, bool(recomputes)
+    trained = sum(parameter.numel() for parameter in decoder.parameters() if parameter.requires_grad)
+    left = torch.cuda.get_device_properties(device).total_memory - torch.cuda.memory_allocated(device)
+    left -= trained * (12 if lora or dtype == "float32" else 16)
+    shape, size = decoder.shape, 4 if dtype == "float32" else 1 if settings["compile"] else 2
+    kept = size * shape.layers * (8 * shape.hidden_size + 3 * shape.query_size + 4 * shape.intermediate_size)
+    if recomputes is None:
+        recomputes = min(given or LEAST, networks * settings["batch_tokens"]) > left / 2 / kept
+    inputs = 4 * 2 * shape.layers * shape.hidden_size
+    return given or max(int(left / 2 / (inputs if recomputes else kept)), LEAST), recomputes
 
 
 def schedule(step: int, steps: int, warmup: float) -> float:

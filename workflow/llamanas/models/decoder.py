@@ -6,7 +6,7 @@ transformers' own classes for every family.
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -18,31 +18,8 @@ from llamanas.errors import LlamaNasError
 from llamanas.models.families import read_config, shape_of
 from llamanas.models.fused import rms_norm, rotate, silu_times
 from llamanas.models.linear import Linear, linear
-
-
-class Sequence(NamedTuple):
-    """A batch of packed token sequences.
-
-    tokens and positions are [B, T] integers; ``visible`` is None for plain causal attention, else a [B, 1, T, T]
-    boolean mask, true where a query (row) may see a key (column). With ``bounds``, the [S + 1] places at which the S
-    texts of a single row begin and end, each text attends to itself alone and there is no mask; ``longest`` limits
-    their lengths.
-    """
-
-    tokens: Tensor
-    positions: Tensor
-    visible: Tensor | None = None
-    bounds: Tensor | None = None
-    longest: int = 0
-
-
-class Place(NamedTuple):
-    """What every attention asks for: the rotary angles of the positions, and who sees whom."""
-
-    rotation: tuple[Tensor, Tensor]
-    visible: Tensor | None = None
-    bounds: Tensor | None = None
-    longest: int = 0
+from llamanas.models.place import Place, Sequence
+from llamanas.models.together import pass_together
 
 
 def elastic_linear(layer: Any, x: Tensor, rows: int | None = None, columns: int | None = None) -> Tensor:
@@ -86,18 +63,23 @@ class Attention(nn.Module):
             self.q_norm = RMSNorm(shape.head_size, epsilon)
             self.k_norm = RMSNorm(shape.head_size, epsilon)
 
+    def project(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Queries, keys and values [B, T, their size]."""
+        return self.q_proj(x), self.k_proj(x), self.v_proj(x)
+
     def forward(self, x: Tensor, place: Place) -> Tensor:
         batch, length, _ = x.shape
-        q, k, v = (p(x).view(batch, length, -1, self.shape.head_size) for p in (self.q_proj, self.k_proj, self.v_proj))
+        q, k, v = (part.unflatten(-1, (-1, self.shape.head_size)) for part in self.project(x))
         if self.shape.query_key_norm:
             q, k = self.q_norm(q), self.k_norm(k)
         groups = self.shape.heads // self.shape.kv_heads
         q, k = rotate(q, place.rotation), rotate(k, place.rotation)
         if place.bounds is not None:
             k, v = k.repeat_interleave(groups, 2), v.repeat_interleave(groups, 2)
+            q, k, v = q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1)
             limits = place.bounds, place.bounds, place.longest, place.longest
             window = (self.shape.sliding_window - 1 if self.shape.sliding_window else -1), 0
-            y = cast(Tensor, varlen_attn(q[0].to(v.dtype), k[0].to(v.dtype), v[0], *limits, window_size=window))
+            y = cast(Tensor, varlen_attn(q.to(v.dtype), k.to(v.dtype), v, *limits, window_size=window))
             return self.o_proj(y.reshape(batch, length, -1))
         q, k, v, visible = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), place.visible
         shared = groups > 1 and q.is_cuda and q.dtype != torch.float32  # only there a fast kernel shares keys by itself
@@ -200,10 +182,18 @@ class Decoder(nn.Module):
 
         ``call`` computes one sub-layer; training gives a compiled one, or one that keeps no activations.
         """
-        x, place, layers = self.model.embed_tokens(batch.tokens), self.place(batch), self.layers
-        for layer, width in (architecture or self.shape.full).steps:
-            x = call(layers[layer], x, place, width)
+        x, place = self.model.embed_tokens(batch.tokens), self.place(batch)
+        (x,) = pass_together(x, place, self.layers, [architecture or self.shape.full], call)
         return self.model.norm(x)
+
+    def hidden_at(
+        self, batch: Sequence, rows: Tensor, architectures: list[Architecture], call: Callable[..., Tensor]
+    ) -> Tensor:
+        """Final normalized hidden states [architectures, N, hidden size] at N flattened positions of the batch."""
+        x, place = self.model.embed_tokens(batch.tokens), self.place(batch)
+        states = pass_together(x, place, self.layers, architectures, call)
+        # Chosen before they are normalized, by index_select, whose gradient does not sort the rows as an index's does.
+        return self.model.norm(torch.stack([x.flatten(0, 1).index_select(0, rows) for x in states]))
 
     def forward(self, batch: Sequence, architecture: Architecture | None = None) -> Tensor:
         """Logits [B, T, vocabulary size] of a sub-network."""

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from llamanas.models.decoder import Sequence
+from llamanas.models.place import Sequence
 
 
 @dataclass(frozen=True)
