@@ -15,9 +15,9 @@ def drawn(problem: Problem, count: int, seed: int = 0) -> np.ndarray:
     return np.array([problem.space.encode(problem.space.random(random)) for _ in range(count)])
 
 
-def features_of(problem: Problem) -> Features:
+def features_of(problem: Problem, ranked: bool = True) -> Features:
     cost = choice_table([choice.parameters for choice in choices] for choices in problem.space.choices)
-    return Features(problem.space, problem.importance, cost)
+    return Features(problem.space, problem.importance if ranked else None, cost)
 
 
 def scores_of(problem: Problem, genes: np.ndarray) -> np.ndarray:
@@ -39,6 +39,25 @@ def test_features_are_sums_and_one_hot():
         assert np.count_nonzero(values[SUMS:]) == 5
         assert np.square(values[SUMS:]).sum() == pytest.approx(1)
     assert len(np.unique(table[:, SUMS:], axis=0)) == len(np.unique(genes, axis=0))
+
+
+def test_without_importance_sums_count_what_is_missing():
+    problem = Problem(5, 0)
+    genes = drawn(problem, 20)
+    for row, values in zip(genes, features_of(problem, ranked=False)(genes), strict=True):
+        architecture = problem.space.decode(row)
+        missing = sum(1 - width / 256 for width in architecture.intermediate_sizes)
+        assert values[:2] == pytest.approx([5 - sum(architecture.attention), missing])
+
+
+def test_without_importance_new_architectures_are_ranked_and_fits_repeat():
+    problem = Problem(8, 1)
+    genes, new = drawn(problem, 80), drawn(problem, 100, seed=1)
+    one, two = (
+        fit_predictor(features_of(problem, ranked=False), genes, scores_of(problem, genes), 3) for _ in range(2)
+    )
+    assert (one(new) == two(new)).all()
+    assert kendalltau(one(new), scores_of(problem, new)).statistic > 0.7
 
 
 @pytest.mark.parametrize("seed", range(3))

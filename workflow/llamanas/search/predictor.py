@@ -101,7 +101,8 @@ def fit_predictor(features: Features, genes: NDArray, scores: NDArray, seed: int
         best = int(np.argmin([np.abs(predicted - y).mean() for predicted in held_out]))
         model = models[best].fit(x, y)
     tau = float(kendalltau(held_out[best], y).statistic)
-    print(f"predictor {model}: Kendall's tau {tau:.3f} between held-out predictions and {len(y)} measured scores")
+    fitted = getattr(model, "kernel_", model)  # of a Gaussian process
+    print(f"predictor {fitted}: Kendall's tau {tau:.3f} between held-out predictions and {len(y)} measured scores")
     return Predictor(features, center, scale, model, score_mean.item(), score_scale.item(), tau)
 
 
