@@ -17,6 +17,7 @@ MB = 2**20
 BASE_MB = 1500  # Python with its libraries, 0.5 GB, and the two Snakemakes that start inside a SLURM job, 0.3 GB
 CUDA_MB = 3000  # host memory that a process with a GPU takes besides
 MARGIN = 1.3
+LOGITS = 8 * 2**26  # the loss has a chunk of logits (finetune/losses.py) in several forms at once
 ITEMS = 2000  # assumed where a task's items are not limited
 ITEM_TOKENS = 64  # assumed of an item with its choices, worked examples apart
 FRONT = 30  # assumed members of a front, if so many are measured
@@ -195,7 +196,7 @@ def uses_gpu(rule: str) -> bool:
 
 
 def _training(rule: str, config: dict, model: Model, weights: int, stored: int) -> Need:
-    """A training: gradients and the two moments of Adam of what is trained, activations of a pass, a teacher."""
+    """A training: gradients and the two moments of Adam of what is trained, activations, a chunk's logits, a teacher."""
     settings = config[TRAININGS[rule]]
     lora = settings["method"] == "lora" or (settings["method"] == "auto" and model.parameters >= LARGE)
     trained = 4 * settings["lora"]["rank"] * model.adapted if lora else weights
@@ -206,7 +207,7 @@ def _training(rule: str, config: dict, model: Model, weights: int, stored: int) 
     activations = 4 * min(number * settings["batch_tokens"], settings["device_tokens"] or AT_ONCE) * model.kept
     operations = (6 * number + 2 * bool(teacher)) * model.macs * settings["batch_tokens"] * settings["steps"]
     rounded = weights if config["compute"]["dtype"] == "bfloat16" and not lora else 0  # copies and their gradients
-    memory = weights + 3 * trained + activations + teacher + rounded
+    memory = weights + 3 * trained + activations + teacher + rounded + LOGITS
     saved = (3 * trained if settings["steps"] >= settings["checkpoint_steps"] else 0) * 2
     kept = 0 if rule == "train_baseline" else stored
     return Need(operations, memory, weights + stored, 2 * stored + saved, kept)
