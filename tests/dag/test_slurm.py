@@ -109,8 +109,9 @@ def test_every_gpu_rule_can_be_given_a_partition_and_what_the_profile_needs_is_t
     bodies = {part.split(":")[0]: part for part in rules.split("\nrule ")[1:]}
     on_gpu = {name for name, body in bodies.items() if re.search(r"gpu=(GPU|TRAINING_GPUS),", body)}
     assert on_gpu == {name for name in bodies if uses_gpu(name)}
-    assert {*re.findall(r"# +- (\w+):slurm_partition=", text)} == on_gpu
+    maybe = {name for name, body in bodies.items() if re.search(r"gpu=GPU \* ", body)}  # by the configuration
+    assert {*re.findall(r"# +- (\w+):slurm_partition=", text)} == on_gpu | maybe
     uncommented = yaml.safe_load(re.sub(r"(?m)^# (set-resources:|  - )", r"\1", text))
-    assert len(uncommented["set-resources"]) == len(on_gpu) + 2
+    assert len(uncommented["set-resources"]) == len(on_gpu | maybe) + 2
     assert profile["executor"] == "slurm" and profile["slurm-status-command"] == "squeue" and profile["retries"] == 2
     assert not re.search(r"retries:", rules), "retries inside a rule run three times as often"

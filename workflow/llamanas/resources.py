@@ -196,7 +196,7 @@ def uses_gpu(rule: str) -> bool:
 
 
 def _training(rule: str, config: dict, model: Model, weights: int, stored: int) -> Need:
-    """A training: gradients and the two moments of Adam of what is trained, activations, a chunk's logits, a teacher."""
+    """A training: gradients and both moments of Adam of what is trained, activations, a chunk's logits, a teacher."""
     settings = config[TRAININGS[rule]]
     lora = settings["method"] == "lora" or (settings["method"] == "auto" and model.parameters >= LARGE)
     trained = 4 * settings["lora"]["rank"] * model.adapted if lora else weights
