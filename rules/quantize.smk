@@ -5,6 +5,7 @@ rule extract_subnet:
     input:
         unpack(weights_of),
         picks=picks_of,
+        healing=healing_of,
     output:
         weights=RESULTS / "subnets/{task}/{pick}/model.safetensors",
         config=RESULTS / "subnets/{task}/{pick}/config.json",
@@ -20,8 +21,19 @@ rule extract_subnet:
         runtime=runtime("extract_subnet"),
     params:
         **SHARED,
-        version=1,
+        version=2,
         license=config["model"]["source"].get("license", "unknown"),
+        card={
+            "source": config["model"]["source"],
+            "metric": config["data"]["metric"],
+            "confidence": config["select"]["confidence"],
+            "tasks": config["tasks"],
+            "instructions": config["instructions"],
+            "steps": {
+                stage: config[stage]["steps"]
+                for stage in ("finetune", "supernet", "heal")
+            },
+        },
     script:
         "../workflow/scripts/extract_subnet.py"
 

@@ -10,6 +10,7 @@ from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, PreTrai
 from conftest import tiny_model
 from llamanas.architecture import Architecture
 from llamanas.errors import LlamaNasError
+from llamanas.export.card import Run
 from llamanas.export.huggingface import write_folder
 from llamanas.models.decoder import Sequence, load_decoder
 from llamanas.models.families import SUPPORTED
@@ -171,3 +172,63 @@ def test_missing_weights_are_named_and_leave_no_weights(family_folder, tmp_path)
     with pytest.raises(LlamaNasError, match="model.safetensors"):
         write_folder(tmp_path, MIXED, tmp_path / "cut", "apache-2.0")
     assert not (tmp_path / "cut/model.safetensors").exists()
+
+
+PICKED = {
+    "report_accuracy": 0.625, "report_ci_low": 0.5, "report_ci_high": 0.75, "n_report": 40,
+    "full_report_accuracy": 0.65, "full_report_ci_low": 0.5, "full_report_ci_high": 0.8,
+    "difference": -0.025, "difference_ci_low": -0.1, "difference_ci_high": 0.05,
+}  # fmt: skip
+HEALED = {
+    "accuracy_after": 0.675, "after_ci_low": 0.5, "after_ci_high": 0.81, "n": 39,
+    "full_difference": 0.031, "full_difference_ci_low": -0.1, "full_difference_ci_high": 0.1,
+}  # fmt: skip
+SETTINGS = {
+    "source": {"hub": {"repo": "owner/base", "revision": "v1"}},
+    "metric": "acc_norm", "confidence": 0.95, "tasks": ["one"],
+    "instructions": {
+        "files": ["secret/place/basic.jsonl"], "hub": ["owner/alpaca"], "task_train_splits": True, "tasks": ["two"],
+        "self_examples": 7,
+    },
+    "steps": {"finetune": 11, "supernet": 22, "heal": 33},
+}  # fmt: skip
+
+
+def card(folder, source, **changes) -> str:
+    run = Run("one", "fast", 5, {"torch": "1.2.3"}, SETTINGS, PICKED, {})._replace(**changes)
+    write_folder(source, MIXED, folder, "apache-2.0", run)
+    return (folder / "README.md").read_text()
+
+
+def test_card_tells_of_the_run(family_folder, tmp_path):
+    text = card(tmp_path, family_folder)
+    assert text.startswith("---\nlicense: apache-2.0\nbase_model: owner/base\n")
+    for words in [
+        "On 40 items of `one`", "acc_norm", "95% confidence", "| this one | 62.50% | 50.00% | 75.00% |",
+        "| full | 65.00%", "-2.50% | -10.00% | +5.00%",
+        "`basic.jsonl`", "owner/alpaca", "train split of `one`", "train split of `two`",
+        "7 texts", "Pick `fast`", "seed 5", "11 of the full", "22 of the full", "torch 1.2.3",
+        "without further training", "revision `v1`",
+    ]:  # fmt: skip
+        assert words in text, words
+    assert "secret" not in text
+
+
+def test_card_of_a_healed_pick_tells_what_its_own_weights_reach(family_folder, tmp_path):
+    text = card(tmp_path, family_folder, healed=HEALED)
+    assert "On 39 items" in text and "| this one | 67.50%" in text and "+3.10%" in text and "62.50%" not in text
+    assert "trained alone for 33 steps" in text and "without further training" not in text
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ({"folder": "/home/me/base"}, "`base`, a local copy"),
+        ({"gguf": "/home/me/base.gguf"}, "`base.gguf`, a local copy"),
+        ({"wheel": {"requirement": "p==1", "file": "p/m.gguf"}}, "`p/m.gguf` of the Python package `p==1`"),
+    ],
+)
+def test_card_of_the_full_network_names_the_base_but_no_private_folder(family_folder, tmp_path, source, words):
+    text = card(tmp_path, family_folder, picked={}, settings=SETTINGS | {"source": source})
+    assert words in text and "base_model:" not in text and "/home" not in text
+    assert "This is the full network" in text

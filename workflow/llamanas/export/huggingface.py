@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 
 from llamanas.architecture import Architecture, ModelShape
 from llamanas.artifacts import whole_file
-from llamanas.export.card import model_card
+from llamanas.export.card import Run, model_card
 from llamanas.export.weights import SubnetTensors, WeightFile
 from llamanas.models.families import SUPPORTED, read_config, shape_of
 from llamanas.progress import progress
@@ -19,7 +19,9 @@ TOKENIZER = "tokenizer_config.json"
 COMPANIONS = ("tokenizer.json", TOKENIZER, "chat_template.jinja", "generation_config.json")
 
 
-def write_folder(source: Path, architecture: Architecture, destination: Path, license: str) -> None:
+def write_folder(
+    source: Path, architecture: Architecture, destination: Path, license: str, run: Run | None = None
+) -> None:
     """Write a sub-network of the super-network in ``source``; its weights are put in place last.
 
     Where all layers are alike, the folder is an ordinary model of its family. Otherwise it brings its own modeling
@@ -32,7 +34,7 @@ def write_folder(source: Path, architecture: Architecture, destination: Path, li
     shape = shape_of(config)
     exported = subnet_config(config, shape, architecture)
     _write_text(destination / "config.json", json.dumps(exported, indent=2) + "\n")
-    _write_text(destination / "README.md", model_card(shape, architecture, license))
+    _write_text(destination / "README.md", model_card(shape, architecture, license, run))
     if code := modeling_file(exported):
         _write_text(destination / code, modeling_code(shape.family))
     for name in COMPANIONS:
