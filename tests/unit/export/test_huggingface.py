@@ -86,6 +86,9 @@ def test_scaled_rotary_positions_are_kept(tmp_path, rope):
     tiny_model("llama", rope_parameters=rope).save_pretrained(tmp_path)
     write_folder(tmp_path, MIXED, tmp_path / "cut", "mit")
     same_logits(tmp_path, MIXED, tmp_path / "cut")
+    config = json.loads((tmp_path / "cut/config.json").read_text())
+    assert config["rope_scaling"] == config["rope_parameters"] == rope  # transformers 4 and 5 read one each
+    assert config["rope_theta"] == rope["rope_theta"]
 
 
 def test_biases_of_llama_are_kept(tmp_path):
