@@ -38,6 +38,28 @@ rule extract_subnet:
         "../workflow/scripts/extract_subnet.py"
 
 
+use rule extract_subnet as pad_subnet with:
+    output:
+        weights=RESULTS / "padded/{task}/{pick}/model.safetensors",
+        config=RESULTS / "padded/{task}/{pick}/config.json",
+        manifest=RESULTS / "padded/{task}/{pick}/manifest.parquet",
+    log:
+        LOGS / "pad_subnet/{task}/{pick}.log",
+    benchmark:
+        LOGS / "pad_subnet/{task}/{pick}.tsv"
+    resources:
+        mem_mb=memory("pad_subnet"),
+        runtime=runtime("pad_subnet"),
+
+
+PADDED = [
+    RESULTS / "padded" / task / pick / "manifest.parquet"
+    for task in config["tasks"]
+    for pick in EXPORTED[1:]  # the full network's layers are alike
+    if "padded" in config["export"]["variants"]
+]
+
+
 rule export_onnx:
     input:
         unpack(weights_of),

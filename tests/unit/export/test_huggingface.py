@@ -91,10 +91,28 @@ def test_scaled_rotary_positions_are_kept(tmp_path, rope):
     assert config["rope_theta"] == rope["rope_theta"]
 
 
+@pytest.mark.parametrize("architecture", DIFFERING, ids=lambda a: a.id)
+def test_padded_with_zeros_it_is_an_ordinary_model_with_the_same_logits(family, family_folder, tmp_path, architecture):
+    write_folder(family_folder, architecture, tmp_path, "apache-2.0", pad=True)
+    own = getattr(transformers, f"{SUPPORTED[family]}ForCausalLM")
+    model, report = own.from_pretrained(tmp_path, output_loading_info=True)
+    assert not any(report[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    assert not list(tmp_path.glob("*.py"))
+    inputs = tokens(2, 20)
+    with torch.no_grad():
+        found = model.eval()(inputs).logits
+    torch.testing.assert_close(found, view_logits(family_folder, architecture, inputs), atol=1e-5, rtol=0)
+    text = (tmp_path / "README.md").read_text()
+    assert "save nothing" in text and "trust_remote_code" not in text
+    assert f"{model.num_parameters():,} parameters" in text
+
+
 def test_biases_of_llama_are_kept(tmp_path):
     tiny_model("llama", attention_bias=True, mlp_bias=True).save_pretrained(tmp_path)
     write_folder(tmp_path, MIXED, tmp_path / "cut", "mit")
     same_logits(tmp_path, MIXED, tmp_path / "cut")
+    write_folder(tmp_path, MIXED, tmp_path / "padded", "mit", pad=True)
+    same_logits(tmp_path, MIXED, tmp_path / "padded")
 
 
 def test_alike_layers_need_no_code(family, family_folder, tmp_path):

@@ -4,6 +4,7 @@ from pathlib import PurePath
 from typing import NamedTuple
 
 from llamanas.architecture import Architecture, ModelShape
+from llamanas.export.weights import padded
 from llamanas.models.families import SUPPORTED
 
 
@@ -24,7 +25,9 @@ class Run(NamedTuple):
     healed: dict
 
 
-def model_card(shape: ModelShape, architecture: Architecture, license: str, run: Run | None = None) -> str:
+def model_card(
+    shape: ModelShape, architecture: Architecture, license: str, run: Run | None = None, pad: bool = False
+) -> str:
     """Markdown with the front matter that the Hugging Face hub reads; without a run it tells of the network alone."""
     full, kept = shape.full, architecture.kept_layers
     own, whole = architecture.parameters(shape), full.parameters(shape)
@@ -36,6 +39,13 @@ def model_card(shape: ModelShape, architecture: Architecture, license: str, run:
         if plain
         else "Its layers differ, which no class of transformers provides for: the modeling file in this folder does."
     )
+    if pad:
+        option, stored = "", padded(architecture, shape).parameters(shape)
+        code = (
+            "Zeros stand here for all that its layers lack, so that any tool for this family loads it:\n"
+            f"{stored:,} parameters are stored and computed. It answers as the network without them, but narrower and\n"
+            "missing parts save nothing."
+        )
     rows = [
         f"| {number} | {layer} | {'yes' if architecture.attention[layer] else 'no'} "
         f"| {architecture.intermediate_sizes[layer] or 'no MLP'} |"
