@@ -77,6 +77,7 @@ rule all:
     default_target: True
     input:
         rules.report.output,
+        PADDED,
         GGUF_FILES,
         GGUF_ACCURACY,
         rules.record_run.output,

@@ -123,6 +123,13 @@ def weights_of(wildcards):
     }
 
 
+def healing_of(wildcards):
+    """What training alone changed in a pick, where picks are trained alone."""
+    healed = HEALED and wildcards.pick != "full"
+    folder = RESULTS / "heal" / wildcards.task / wildcards.pick
+    return [folder / "healing.parquet"] if healed else []
+
+
 def network_of(wildcards):
     """ONNX file of a pick at a precision."""
     task = network_task(wildcards.task, wildcards.pick)

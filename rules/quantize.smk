@@ -5,6 +5,7 @@ rule extract_subnet:
     input:
         unpack(weights_of),
         picks=picks_of,
+        healing=healing_of,
     output:
         weights=RESULTS / "subnets/{task}/{pick}/model.safetensors",
         config=RESULTS / "subnets/{task}/{pick}/config.json",
@@ -20,10 +21,43 @@ rule extract_subnet:
         runtime=runtime("extract_subnet"),
     params:
         **SHARED,
-        version=1,
+        version=2,
         license=config["model"]["source"].get("license", "unknown"),
+        card={
+            "source": config["model"]["source"],
+            "metric": config["data"]["metric"],
+            "confidence": config["select"]["confidence"],
+            "tasks": config["tasks"],
+            "instructions": config["instructions"],
+            "steps": {
+                stage: config[stage]["steps"]
+                for stage in ("finetune", "supernet", "heal")
+            },
+        },
     script:
         "../workflow/scripts/extract_subnet.py"
+
+
+use rule extract_subnet as pad_subnet with:
+    output:
+        weights=RESULTS / "padded/{task}/{pick}/model.safetensors",
+        config=RESULTS / "padded/{task}/{pick}/config.json",
+        manifest=RESULTS / "padded/{task}/{pick}/manifest.parquet",
+    log:
+        LOGS / "pad_subnet/{task}/{pick}.log",
+    benchmark:
+        LOGS / "pad_subnet/{task}/{pick}.tsv"
+    resources:
+        mem_mb=memory("pad_subnet"),
+        runtime=runtime("pad_subnet"),
+
+
+PADDED = [
+    RESULTS / "padded" / task / pick / "manifest.parquet"
+    for task in config["tasks"]
+    for pick in EXPORTED[1:]  # the full network's layers are alike
+    if "padded" in config["export"]["variants"]
+]
 
 
 rule export_onnx:

@@ -1,6 +1,8 @@
 """Talking to each kind of exported file: the answer is what the network finds most likely."""
 
 import io
+import json
+import shutil
 
 import pytest
 import transformers
@@ -66,3 +68,56 @@ def test_what_cannot_be_talked_to_is_named(tmp_path, path, words):
 def test_a_conversation_that_is_too_long_is_refused(made):
     with pytest.raises(SystemExit, match="at most"):
         chat.main([str(made[0] / "cut"), "--prompt", "cats " * 3000])
+
+
+def foreign_module(folder, mark):
+    (folder / "modeling_hetero_llama.py").write_text(f"open({str(mark)!r}, 'w').close()\n")
+
+
+def one_byte_more(folder, mark):
+    path = folder / "modeling_hetero_llama.py"
+    path.write_text(path.read_text() + f"\nopen({str(mark)!r}, 'w').close()\n")
+
+
+def code_under_another_name(folder, mark):
+    (folder / "other.py").write_text((folder / "modeling_hetero_llama.py").read_text() + f"open({str(mark)!r}, 'w')\n")
+    rename_code(folder, "other")
+
+
+def code_of_another_repository(folder, mark):
+    rename_code(folder, "someone/else--modeling_hetero_llama")
+
+
+def adapter_of_another_folder(folder, mark):
+    base = folder.parent / "base"
+    shutil.copytree(folder, base)
+    one_byte_more(base, mark)
+    (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(base)}))
+
+
+FOREIGN = [
+    foreign_module, one_byte_more, code_under_another_name, code_of_another_repository, adapter_of_another_folder
+]  # fmt: skip
+
+
+def rename_code(folder, name):
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    config["auto_map"] = {key: f"{name}.{value.split('.')[-1]}" for key, value in config["auto_map"].items()}
+    path.write_text(json.dumps(config))
+
+
+@pytest.mark.parametrize("change", FOREIGN)
+def test_code_of_others_is_not_run_unasked(made, tmp_path, change):
+    shutil.copytree(made[0] / "cut", tmp_path / "cut")
+    change(tmp_path / "cut", tmp_path / "ran")
+    with pytest.raises(SystemExit, match="--trust-remote-code"):
+        chat.main([str(tmp_path / "cut"), "--prompt", "x"])
+    assert not (tmp_path / "ran").exists()
+
+
+def test_code_of_others_runs_when_asked(made, tmp_path, capsys):
+    shutil.copytree(made[0] / "cut", tmp_path / "cut")
+    one_byte_more(tmp_path / "cut", tmp_path / "ran")
+    chat.main([str(tmp_path / "cut"), "--prompt", "1990 cats", "--tokens", "2", "--trust-remote-code"])
+    assert (tmp_path / "ran").exists()

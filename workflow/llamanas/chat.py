@@ -4,6 +4,7 @@ Answers are the most likely tokens, so that equal questions get equal answers.
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -30,11 +31,11 @@ class Talker(NamedTuple):
     special: dict[str, str]
 
 
-def open_network(path: Path, tokenizer: Path | None = None, threads: int = 1) -> Talker:
-    """The network at a path.
+def open_network(path: Path, tokenizer: Path | None = None, threads: int = 1, trusted: bool = False) -> Talker:
+    """The network at a path; code in its folder runs if it is this package's, or ``trusted``.
 
     Raises:
-        LlamaNasError: nothing there can be talked to, or what its runtime needs is missing.
+        LlamaNasError: nothing there can be talked to, what its runtime needs is missing, or it brings other code.
     """
     if path.suffix == ".gguf" and path.is_file():
         return _gguf(path, threads)
@@ -44,7 +45,7 @@ def open_network(path: Path, tokenizer: Path | None = None, threads: int = 1) ->
         folder = tokenizer or _tokenizer_beside(path)
         return _with_tokenizer(Network(path, threads).generate, folder)
     if (path / "config.json").is_file():
-        return _with_tokenizer(_folder(path, threads), tokenizer or path)
+        return _with_tokenizer(_folder(path, threads, trusted), tokenizer or path)
     raise LlamaNasError(
         f"{path} is nothing to talk to; expected a Hugging Face folder (with config.json), an .onnx or a .gguf file."
     )
@@ -85,14 +86,41 @@ def _with_tokenizer(generate: Callable[[list[int]], Iterator[int]], folder: Path
     )
 
 
-def _folder(path: Path, threads: int) -> Callable[[list[int]], Iterator[int]]:
-    """The generator of a Hugging Face folder's network; its own modeling code, written by this project, is run."""
+def _may_run(path: Path) -> bool:
+    """Whether what transformers would run of a folder is this package's modeling file, byte for byte.
+
+    Checked is what ``auto_map`` names, that there is no other module which that file could import, and that the folder
+    is no adapter, for which transformers would load another folder instead.
+    """
+    from llamanas.export.huggingface import modeling_code
+    from llamanas.models.families import SUPPORTED
+
+    for family in SUPPORTED:
+        name = f"modeling_hetero_{family}"
+        if [file.name for file in path.glob("*.py")] == [f"{name}.py"]:
+            named = json.loads((path / "config.json").read_bytes()).get("auto_map", {}).values()
+            own = all(isinstance(entry, str) and entry.split(".")[0] == name for entry in named)
+            whole = not (path / "adapter_config.json").exists()
+            return own and whole and (path / f"{name}.py").read_bytes() == modeling_code(family).encode()
+    return False
+
+
+def _folder(path: Path, threads: int, trusted: bool) -> Callable[[list[int]], Iterator[int]]:
+    """The generator of a Hugging Face folder's network."""
     import torch
     from transformers import AutoModelForCausalLM
 
     torch.set_num_threads(threads)
     try:
-        model: Any = AutoModelForCausalLM.from_pretrained(path, trust_remote_code=True, local_files_only=True).eval()
+        code = bool(json.loads((path / "config.json").read_bytes()).get("auto_map"))
+        if code and not trusted and not _may_run(path):
+            raise LlamaNasError(
+                f"{path} brings code that is not what this version of llamanas writes. Read it; if you trust it, add "
+                "--trust-remote-code."
+            )
+        model: Any = AutoModelForCausalLM.from_pretrained(path, trust_remote_code=code, local_files_only=True).eval()
+    except LlamaNasError:
+        raise
     except Exception as error:  # transformers has no class of its own for what may be wrong
         raise LlamaNasError(f"{path} cannot be loaded: {error}") from error
 
@@ -155,9 +183,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--tokens", type=int, default=256, help="longest answer (default: %(default)s)")
     parser.add_argument("--tokenizer", type=Path, help="folder with tokenizer.json, where the network has none beside")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default: %(default)s)")
+    parser.add_argument("--trust-remote-code", action="store_true", help="run code in the folder that is not our own")
     given = parser.parse_args(arguments)
     try:
-        network = open_network(given.path, given.tokenizer, given.threads)
+        network = open_network(given.path, given.tokenizer, given.threads, given.trust_remote_code)
         messages: list[dict] = []
         for text in [given.prompt] if given.prompt is not None else _typed():
             messages.append({"role": "user", "content": text})

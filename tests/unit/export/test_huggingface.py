@@ -10,6 +10,7 @@ from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, PreTrai
 from conftest import tiny_model
 from llamanas.architecture import Architecture
 from llamanas.errors import LlamaNasError
+from llamanas.export.card import Run
 from llamanas.export.huggingface import write_folder
 from llamanas.models.decoder import load_decoder
 from llamanas.models.families import SUPPORTED
@@ -86,12 +87,33 @@ def test_scaled_rotary_positions_are_kept(tmp_path, rope):
     tiny_model("llama", rope_parameters=rope).save_pretrained(tmp_path)
     write_folder(tmp_path, MIXED, tmp_path / "cut", "mit")
     same_logits(tmp_path, MIXED, tmp_path / "cut")
+    config = json.loads((tmp_path / "cut/config.json").read_text())
+    assert config["rope_scaling"] == config["rope_parameters"] == rope  # transformers 4 and 5 read one each
+    assert config["rope_theta"] == rope["rope_theta"]
+
+
+@pytest.mark.parametrize("architecture", DIFFERING, ids=lambda a: a.id)
+def test_padded_with_zeros_it_is_an_ordinary_model_with_the_same_logits(family, family_folder, tmp_path, architecture):
+    write_folder(family_folder, architecture, tmp_path, "apache-2.0", pad=True)
+    own = getattr(transformers, f"{SUPPORTED[family]}ForCausalLM")
+    model, report = own.from_pretrained(tmp_path, output_loading_info=True)
+    assert not any(report[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    assert not list(tmp_path.glob("*.py"))
+    inputs = tokens(2, 20)
+    with torch.no_grad():
+        found = model.eval()(inputs).logits
+    torch.testing.assert_close(found, view_logits(family_folder, architecture, inputs), atol=1e-5, rtol=0)
+    text = (tmp_path / "README.md").read_text()
+    assert "save nothing" in text and "trust_remote_code" not in text
+    assert f"{model.num_parameters():,} parameters" in text
 
 
 def test_biases_of_llama_are_kept(tmp_path):
     tiny_model("llama", attention_bias=True, mlp_bias=True).save_pretrained(tmp_path)
     write_folder(tmp_path, MIXED, tmp_path / "cut", "mit")
     same_logits(tmp_path, MIXED, tmp_path / "cut")
+    write_folder(tmp_path, MIXED, tmp_path / "padded", "mit", pad=True)
+    same_logits(tmp_path, MIXED, tmp_path / "padded")
 
 
 def test_alike_layers_need_no_code(family, family_folder, tmp_path):
@@ -172,3 +194,63 @@ def test_missing_weights_are_named_and_leave_no_weights(family_folder, tmp_path)
     with pytest.raises(LlamaNasError, match="model.safetensors"):
         write_folder(tmp_path, MIXED, tmp_path / "cut", "apache-2.0")
     assert not (tmp_path / "cut/model.safetensors").exists()
+
+
+PICKED = {
+    "report_accuracy": 0.625, "report_ci_low": 0.5, "report_ci_high": 0.75, "n_report": 40,
+    "full_report_accuracy": 0.65, "full_report_ci_low": 0.5, "full_report_ci_high": 0.8,
+    "difference": -0.025, "difference_ci_low": -0.1, "difference_ci_high": 0.05,
+}  # fmt: skip
+HEALED = {
+    "accuracy_after": 0.675, "after_ci_low": 0.5, "after_ci_high": 0.81, "n": 39,
+    "full_difference": 0.031, "full_difference_ci_low": -0.1, "full_difference_ci_high": 0.1,
+}  # fmt: skip
+SETTINGS = {
+    "source": {"hub": {"repo": "owner/base", "revision": "v1"}},
+    "metric": "acc_norm", "confidence": 0.95, "tasks": ["one"],
+    "instructions": {
+        "files": ["secret/place/basic.jsonl"], "hub": ["owner/alpaca"], "task_train_splits": True, "tasks": ["two"],
+        "self_examples": 7,
+    },
+    "steps": {"finetune": 11, "supernet": 22, "heal": 33},
+}  # fmt: skip
+
+
+def card(folder, source, **changes) -> str:
+    run = Run("one", "fast", 5, {"torch": "1.2.3"}, SETTINGS, PICKED, {})._replace(**changes)
+    write_folder(source, MIXED, folder, "apache-2.0", run)
+    return (folder / "README.md").read_text()
+
+
+def test_card_tells_of_the_run(family_folder, tmp_path):
+    text = card(tmp_path, family_folder)
+    assert text.startswith("---\nlicense: apache-2.0\nbase_model: owner/base\n")
+    for words in [
+        "On 40 items of `one`", "acc_norm", "95% confidence", "| this one | 62.50% | 50.00% | 75.00% |",
+        "| full | 65.00%", "-2.50% | -10.00% | +5.00%",
+        "`basic.jsonl`", "owner/alpaca", "train split of `one`", "train split of `two`",
+        "7 texts", "Pick `fast`", "seed 5", "11 of the full", "22 of the full", "torch 1.2.3",
+        "without further training", "revision `v1`",
+    ]:  # fmt: skip
+        assert words in text, words
+    assert "secret" not in text
+
+
+def test_card_of_a_healed_pick_tells_what_its_own_weights_reach(family_folder, tmp_path):
+    text = card(tmp_path, family_folder, healed=HEALED)
+    assert "On 39 items" in text and "| this one | 67.50%" in text and "+3.10%" in text and "62.50%" not in text
+    assert "trained alone for 33 steps" in text and "without further training" not in text
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ({"folder": "/home/me/base"}, "`base`, a local copy"),
+        ({"gguf": "/home/me/base.gguf"}, "`base.gguf`, a local copy"),
+        ({"wheel": {"requirement": "p==1", "file": "p/m.gguf"}}, "`p/m.gguf` of the Python package `p==1`"),
+    ],
+)
+def test_card_of_the_full_network_names_the_base_but_no_private_folder(family_folder, tmp_path, source, words):
+    text = card(tmp_path, family_folder, picked={}, settings=SETTINGS | {"source": source})
+    assert words in text and "base_model:" not in text and "/home" not in text
+    assert "This is the full network" in text

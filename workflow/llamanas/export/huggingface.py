@@ -8,8 +8,8 @@ from safetensors.torch import save_file
 
 from llamanas.architecture import Architecture, ModelShape
 from llamanas.artifacts import whole_file
-from llamanas.export.card import model_card
-from llamanas.export.weights import SubnetTensors, WeightFile
+from llamanas.export.card import Run, model_card
+from llamanas.export.weights import PaddedTensors, SubnetTensors, WeightFile, padded
 from llamanas.models.families import SUPPORTED, read_config, shape_of
 from llamanas.progress import progress
 
@@ -19,20 +19,23 @@ TOKENIZER = "tokenizer_config.json"
 COMPANIONS = ("tokenizer.json", TOKENIZER, "chat_template.jinja", "generation_config.json")
 
 
-def write_folder(source: Path, architecture: Architecture, destination: Path, license: str) -> None:
+def write_folder(
+    source: Path, architecture: Architecture, destination: Path, license: str, run: Run | None = None, pad: bool = False
+) -> None:
     """Write a sub-network of the super-network in ``source``; its weights are put in place last.
 
     Where all layers are alike, the folder is an ordinary model of its family. Otherwise it brings its own modeling
-    code, under a model type of its own, so that nothing loads it without that code.
+    code, under a model type of its own, so that nothing loads it without that code. With ``pad`` zeros make all layers
+    alike, which costs what the narrower and missing parts had saved. The model card tells of ``run``.
 
     Raises:
         LlamaNasError: weights missing or truncated, an unsupported network, or no space left on the device.
     """
     config = read_config(source / "config.json")
     shape = shape_of(config)
-    exported = subnet_config(config, shape, architecture)
+    exported = subnet_config(config, shape, padded(architecture, shape) if pad else architecture)
     _write_text(destination / "config.json", json.dumps(exported, indent=2) + "\n")
-    _write_text(destination / "README.md", model_card(shape, architecture, license))
+    _write_text(destination / "README.md", model_card(shape, architecture, license, run, pad))
     if code := modeling_file(exported):
         _write_text(destination / code, modeling_code(shape.family))
     for name in COMPANIONS:
@@ -40,7 +43,8 @@ def write_folder(source: Path, architecture: Architecture, destination: Path, li
             text = (source / name).read_text()
             _write_text(destination / name, _tokenizer_config(text) if name == TOKENIZER else text)
     with whole_file(destination / WEIGHTS) as temporary:
-        tensors = SubnetTensors(WeightFile(source / WEIGHTS), architecture, shape)
+        cut_from = PaddedTensors if pad else SubnetTensors
+        tensors = cut_from(WeightFile(source / WEIGHTS), architecture, shape)
         cut = dict(progress(tensors.items(), "cut", len(tensors), "tensor"))
         save_file(cut, temporary, metadata={"format": "pt"})
         shutil.copymode(destination / "config.json", temporary)  # safetensors makes it readable by its owner alone

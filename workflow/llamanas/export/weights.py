@@ -77,8 +77,47 @@ class SubnetTensors(Mapping[str, Tensor]):
         whole = tensor.untyped_storage().nbytes() == tensor.numel() * tensor.itemsize
         return tensor if whole and tensor.is_contiguous() else tensor.clone(memory_format=torch.contiguous_format)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._sources
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._sources)
 
     def __len__(self) -> int:
         return len(self._sources)
+
+
+class PaddedTensors(Mapping[str, Tensor]):
+    """The tensors of a sub-network whose layers are made alike, by :func:`padded`: zeros where it has nothing.
+
+    Channels of zeros add zero to the residual stream, and so do parts of zeros, whatever their norms are (here ones).
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor], architecture: Architecture, shape: ModelShape) -> None:
+        self._own = SubnetTensors(tensors, architecture, shape)
+        self._alike = SubnetTensors(tensors, padded(architecture, shape), shape)
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self._own:
+            like = self._alike[name]
+            return torch.ones_like(like) if name.endswith("norm.weight") else torch.zeros_like(like)
+        own = self._own[name]
+        if ".mlp." not in name:
+            return own
+        filled = torch.zeros_like(self._alike[name])
+        filled[tuple(slice(size) for size in own.shape)] = own
+        return filled
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._alike)
+
+    def __len__(self) -> int:
+        return len(self._alike)
+
+
+def padded(architecture: Architecture, shape: ModelShape) -> Architecture:
+    """The kept layers with all parts and the widest MLP among them."""
+    kept = set(architecture.kept_layers)
+    width = max(architecture.intermediate_sizes) or shape.intermediate_size
+    layers = range(len(architecture.attention))
+    return Architecture(tuple(i in kept for i in layers), tuple(width * (i in kept) for i in layers))
