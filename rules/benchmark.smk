@@ -5,6 +5,7 @@ rule benchmark_accuracy:
     input:
         picks=picks_of,
         network=network_of,
+        manifest=manifest_of,
         questions=rules.fetch_task.output.questions,
         config=rules.build_supernet.output.config,
     output:
@@ -20,7 +21,7 @@ rule benchmark_accuracy:
         runtime=runtime("benchmark_accuracy"),
     params:
         **SHARED,
-        version=2,
+        version=3,
         metric=config["data"]["metric"],
         max_tokens=config["data"]["max_tokens"],
         confidence=config["select"]["confidence"],
@@ -33,7 +34,8 @@ rule benchmark_speed:
         unpack(torch_weights_of),
         picks=picks_of,
         network=network_of,
-        full=RESULTS / "onnx/any/full/{precision}/model.onnx",
+        manifest=manifest_of,
+        full=reference_of,
         config=rules.build_supernet.output.config,
     output:
         speed=RESULTS / "benchmark/{task}/{pick}/{precision}/speed.parquet",
@@ -50,7 +52,7 @@ rule benchmark_speed:
         runtime=runtime("benchmark_speed"),
     params:
         **SHARED,
-        version=2,
+        version=3,
         benchmark=config["benchmark"],
     script:
         "../workflow/scripts/benchmark_speed.py"

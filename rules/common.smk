@@ -136,6 +136,17 @@ def network_of(wildcards):
     return RESULTS / "onnx" / task / wildcards.pick / wildcards.precision / "model.onnx"
 
 
+def manifest_of(wildcards):
+    """Hashes of the files that network_of stands for."""
+    return network_of(wildcards).parent / "manifest.parquet"
+
+
+def reference_of(wildcards):
+    """ONNX file of the full network that is timed in turn: at the same precision, the full network itself in fp32."""
+    precision = "fp32" if wildcards.pick == "full" else wildcards.precision
+    return RESULTS / "onnx/any/full" / precision / "model.onnx"
+
+
 def bits_of(wildcards):
     """Sensitivities of a pick's products, where the recipe's method needs them."""
     folder = RESULTS / "onnx" / wildcards.task / wildcards.pick

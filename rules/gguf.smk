@@ -9,6 +9,7 @@ rule export_gguf:
         picks=picks_of,
     output:
         network=RESULTS / "gguf/{task}/{pick}/{gguf_type}/model.gguf",
+        manifest=RESULTS / "gguf/{task}/{pick}/{gguf_type}/manifest.parquet",
     log:
         LOGS / "export_gguf/{task}/{pick}/{gguf_type}.log",
     benchmark:
@@ -25,17 +26,17 @@ rule export_gguf:
         "../workflow/scripts/export_gguf.py"
 
 
+def gguf_of(wildcards):
+    """Folder of a pick's GGUF file."""
+    task = network_task(wildcards.task, wildcards.pick)
+    return RESULTS / "gguf" / task / wildcards.pick / wildcards.gguf_type
+
+
 rule benchmark_gguf_accuracy:
     input:
         picks=picks_of,
-        network=lambda wildcards: (
-            RESULTS
-            / "gguf"
-            / network_task(wildcards.task, wildcards.pick)
-            / wildcards.pick
-            / wildcards.gguf_type
-            / "model.gguf"
-        ),
+        network=lambda wildcards: gguf_of(wildcards) / "model.gguf",
+        manifest=lambda wildcards: gguf_of(wildcards) / "manifest.parquet",
         questions=rules.fetch_task.output.questions,
         config=rules.build_supernet.output.config,
     output:

@@ -203,8 +203,9 @@ _COLUMNS: dict[str, dict[str, pa.DataType]] = {
         "kl_int4": pa.float64(),
         "kl_dynamic": pa.float64(),
     },
-    # One row per runtime, batch size, prompt length and repeat; the full network of the same precision is timed in turn
-    # with the pick. share_of_bandwidth: bytes that decoding must read per second, of those that the memory gives.
+    # One row per runtime, batch size, prompt length and repeat; the full network of the same precision, or for the full
+    # network itself that in fp32, is timed in turn with the pick. share_of_bandwidth: bytes that decoding must read per
+    # second, of those that the memory gives.
     "speed": _EXPORTED
     | {
         "runtime": pa.string(),
@@ -241,6 +242,8 @@ _COLUMNS: dict[str, dict[str, pa.DataType]] = {
         "n": pa.int32(),
         "prefill_tokens_per_s": pa.float64(),
         "decode_tokens_per_s": pa.float64(),
+        "full_prefill_tokens_per_s": pa.float64(),
+        "full_decode_tokens_per_s": pa.float64(),
         "prefill_speedup": pa.float64(),
         "decode_speedup": pa.float64(),
         "prefill_speedup_fp32": pa.float64(),

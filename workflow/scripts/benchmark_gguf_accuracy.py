@@ -1,7 +1,5 @@
 """Rule benchmark_gguf_accuracy: accuracy of a GGUF file, in llama.cpp, on the report split."""
 
-from pathlib import Path
-
 from llamanas.job import job
 
 with job(snakemake) as run:
@@ -10,5 +8,5 @@ with job(snakemake) as run:
 
     items = [row for row in run.rows("questions") if row["split"] == "report"]
     settings = run.params["metric"], run.params["confidence"], run.params["max_tokens"]
-    row = gguf_accuracy_row(Path(run.input["network"]), items, *settings, run.snakemake.threads)
+    row = gguf_accuracy_row(run.source("network") / "model.gguf", items, *settings, run.snakemake.threads)
     run.write("accuracy", [row | run.exported(shape_of(read_config(run.input["config"])))])

@@ -1,4 +1,4 @@
-"""Rule benchmark_speed: speed of an exported file, timed in turn with the full network of the same precision."""
+"""Rule benchmark_speed: speed of an exported file, timed in turn with the full network's."""
 
 from llamanas.job import job
 

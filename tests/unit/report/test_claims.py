@@ -82,14 +82,14 @@ def test_baselines_are_counted_by_intervals_that_do_not_meet(results: Results) -
 
 def test_the_fastest_file_that_is_not_measurably_worse_is_taken() -> None:
     def file(pick: str, speed: float, size: int, high: float) -> dict:
-        return {"pick": pick, "precision": "int8", "decode_tokens_per_s": speed, "file_bytes": size,
+        return {"pick": pick, "precision": "int8", "decode_speedup_fp32": speed, "file_bytes": size,
                 "difference_ci_high": high}  # fmt: skip
 
     full, fast, near, worse = (
-        file("full", 50, 9, 0),
-        file("a", 80, 5, 0.01),
-        file("b", 75, 4, 0),
-        file("c", 99, 1, -0.1),
+        file("full", 1.0, 9, 0),
+        file("a", 1.6, 5, 0.01),
+        file("b", 1.5, 4, 0),
+        file("c", 2.0, 1, -0.1),
     )
     assert recommended([full, fast, worse]) == fast
     assert recommended([full, fast, near, worse]) == near  # within a tenth, and smaller

@@ -94,4 +94,14 @@ def test_smaller_but_not_faster_is_said(
     prefill: tuple, decode: tuple, size_ratio: float, warn: bool, words: str
 ) -> None:
     ratios = (paired_ratio(rounds(*values), "decode") for values in (prefill, decode))
-    assert speed_verdict("half_way", size_ratio, *ratios) == (warn, words)
+    row = {"pick": "half_way", "precision": "int8", "size_ratio": size_ratio}
+    assert speed_verdict(row, *ratios) == (warn, words)
+
+
+def test_the_full_network_is_compared_with_itself_in_fp32() -> None:
+    fast = [paired_ratio(rounds(1.2, 1.1), "decode")] * 2
+    row = {"pick": "full", "precision": "int8", "size_ratio": 1.0, "size_ratio_fp32": 2.5}
+    assert speed_verdict(row, *fast) == (False, "faster in all 2 rounds")
+    slow = [paired_ratio(rounds(0.8, 0.9), "decode")] * 2
+    assert speed_verdict(row, *slow) == (True, "smaller, but slower than in fp32")
+    assert "noise of the clock" in speed_verdict(row | {"precision": "fp32"}, *fast)[1]

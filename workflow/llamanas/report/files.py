@@ -25,7 +25,7 @@ def exported_files(task: str, results: Results, summary: list[dict]) -> list[dic
         key = task, row["pick"], row["precision"]
         timed = rounds[speed_key(key)]
         prefill, decode = (paired_ratio(timed, phase) for phase in ("prefill", "decode"))
-        warn, verdict = words.speed_verdict(row["pick"], row["size_ratio"], prefill, decode)
+        warn, verdict = words.speed_verdict(row, prefill, decode)
         draws = generator(seed, "report", "difference", *key)
         difference, low, high = paired_difference(
             credits[key], credits[task, FULL, "fp32"], select["confidence"], select["bootstrap"], draws
@@ -44,10 +44,10 @@ def exported_files(task: str, results: Results, summary: list[dict]) -> list[dic
 def recommended(files: list[dict]) -> dict:
     """The file that decodes fastest among those that are not measurably less accurate than the full network in fp32.
 
-    The full network's fp32 file always is among them. The median speeds come from separate jobs, which drifts of the
-    machine change; files within a tenth of the fastest are taken for equally fast, and the smallest of them is named.
+    The full network's fp32 file always is among them. Files within a tenth of the fastest are taken for equally fast,
+    and the smallest of them is named.
     """
     passing = [file for file in files if file["difference_ci_high"] >= 0]
-    fastest = max(file["decode_tokens_per_s"] for file in passing)
-    near = [file for file in passing if file["decode_tokens_per_s"] >= 0.9 * fastest]
+    fastest = max(file["decode_speedup_fp32"] for file in passing)
+    near = [file for file in passing if file["decode_speedup_fp32"] >= 0.9 * fastest]
     return min(near, key=lambda file: (file["file_bytes"], file["pick"], file["precision"]))

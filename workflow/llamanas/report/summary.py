@@ -30,12 +30,11 @@ def summarize(picks: dict[str, list[dict]], accuracy: list[dict], speed: list[di
     * ``size_ratio``: bytes of the full network's file divided by the bytes of this one; above 1 is smaller.
     * ``accuracy_full``: the full network's accuracy on the same items of the same task.
     * ``prefill_speedup``, ``decode_speedup``: median over the rounds of the ratio to the full network of the same
-      precision, which was timed in turn with this one in one process. For the full network itself this is a file timed
-      against itself, so what it differs from 1 is the noise of the clock.
-    * ``prefill_speedup_fp32``, ``decode_speedup_fp32``: for fp32 files the same numbers. Other precisions were not
-      timed in turn with the fp32 file; there it is the ratio of two medians measured in separate jobs, which drifts of
-      the machine between them change.
-    * ``*_tokens_per_s`` are medians over the rounds.
+      precision, which was timed in turn with this one in one process; 1 for the full network itself.
+    * ``prefill_speedup_fp32``, ``decode_speedup_fp32``: the same ratio, times that of the full network of the same
+      precision to the fp32 one, which were timed in turn as well: no ratio is of medians of separate jobs, between
+      which the machine drifts.
+    * ``*_tokens_per_s`` are medians over the rounds, ``full_*_tokens_per_s`` those of what was timed in turn.
     * ``share_of_bandwidth``: bytes that decoding must read in a second, of those that the memory was measured to give.
     * ``smaller_not_faster``: the file is smaller than the full network's, and some round found it no faster.
 
@@ -97,13 +96,10 @@ def _summary_row(key: Key, scores: dict[Key, dict], rounds: dict, parameters: di
     }
     for phase in _PHASES:
         column = f"{phase}_tokens_per_s"
-        here, there = (median(each[column] for each in rows) for rows in (timed, timed_fp32))
-        paired = paired_ratio(timed, phase).median
-        row |= {
-            column: here,
-            f"{phase}_speedup": paired,
-            f"{phase}_speedup_fp32": paired if precision == "fp32" else here / there,
-        }
+        own = 1.0 if pick == FULL else paired_ratio(timed, phase).median
+        row |= {name: median(each[name] for each in timed) for name in (column, f"full_{column}")}
+        from_fp32 = 1.0 if precision == "fp32" else paired_ratio(timed_full, phase).median
+        row |= {f"{phase}_speedup": own, f"{phase}_speedup_fp32": own * from_fp32}
     slowest = min(paired_ratio(timed, phase).low for phase in _PHASES)
     return row | {
         "share_of_bandwidth": median(each["share_of_bandwidth"] for each in timed),

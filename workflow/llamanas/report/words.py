@@ -77,15 +77,20 @@ def pace(ratio: Ratio) -> str:
     return "slower" if ratio.high < 1 else "not measurably faster"
 
 
-def speed_verdict(pick: str, size_ratio: float, prefill: Ratio, decode: Ratio) -> tuple[bool, str]:
-    """Whether to warn (smaller, yet not faster throughout), and what the ratios to the full network amount to."""
-    if pick == FULL:
+def speed_verdict(row: dict, prefill: Ratio, decode: Ratio) -> tuple[bool, str]:
+    """Whether to warn (smaller, yet not faster throughout), and what a summary row's ratios amount to.
+
+    They are to the full network of the same precision, of the full network itself to that in fp32.
+    """
+    if row["pick"] == FULL and row["precision"] == "fp32":
         return False, "the full network against itself: what differs from 1 is the noise of the clock"
+    reference, size = ("in fp32", "size_ratio_fp32") if row["pick"] == FULL else ("the full network", "size_ratio")
+    size_ratio = row[size]
     paces = {"prefill": pace(prefill), "decode": pace(decode)}
     if set(paces.values()) == {"faster"}:
         return False, f"faster in all {decode.rounds} rounds" if decode.rounds > 1 else "faster in the one round"
     if len(set(paces.values())) == 1:
-        text = f"{paces['decode']} than the full network"
+        text = f"{paces['decode']} than {reference}"
     else:
         slow_first = sorted(paces.items(), key=lambda item: item[1] == "faster")
         text = ", ".join(f"{word} in {phase}" for phase, word in slow_first)
