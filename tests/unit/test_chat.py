@@ -50,6 +50,16 @@ def test_one_prompt_is_answered(made, kind, capsys):
     assert told and told.replace("\ufffd", "").startswith(expected.replace("\ufffd", "")[: len(told)])
 
 
+def test_the_folder_of_a_file_stands_for_it(made, tmp_path, capsys):
+    for name in ("model.onnx", "model.onnx.data", "tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(made[0] / name, tmp_path)
+    told = []
+    for path in (tmp_path, tmp_path / "model.onnx"):
+        chat.main([str(path), "--prompt", "1990 cats", "--tokens", "4"])
+        told.append(capsys.readouterr().out)
+    assert told[0] == told[1] and told[0].strip()
+
+
 def test_a_conversation_goes_on_until_the_input_ends(made, capsys, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO("1990 cats\n\nagain\n"))
     chat.main([str(made[0] / "cut"), "--tokens", "2"])

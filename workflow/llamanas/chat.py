@@ -46,6 +46,8 @@ def open_network(path: Path, tokenizer: Path | None = None, threads: int = 1, tr
         return _with_tokenizer(Network(path, threads).generate, folder)
     if (path / "config.json").is_file():
         return _with_tokenizer(_folder(path, threads, trusted), tokenizer or path)
+    if inside := [path / name for name in ("model.onnx", "model.gguf") if (path / name).is_file()]:
+        return open_network(inside[0], tokenizer, threads)
     raise LlamaNasError(
         f"{path} is nothing to talk to; expected a Hugging Face folder (with config.json), an .onnx or a .gguf file."
     )
@@ -178,7 +180,7 @@ def answer(network: Talker, messages: list[dict], limit: int) -> Iterator[str]:
 def main(arguments: list[str] | None = None) -> None:
     """Answer one prompt, or talk until the input ends."""
     parser = argparse.ArgumentParser(prog="python -m llamanas.chat", description=__doc__)
-    parser.add_argument("path", type=Path, help="Hugging Face folder, ONNX file or GGUF file")
+    parser.add_argument("path", type=Path, help="Hugging Face folder, or an ONNX or GGUF file or its folder")
     parser.add_argument("--prompt", help="answer this and end")
     parser.add_argument("--tokens", type=int, default=256, help="longest answer (default: %(default)s)")
     parser.add_argument("--tokenizer", type=Path, help="folder with tokenizer.json, where the network has none beside")
