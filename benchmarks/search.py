@@ -4,6 +4,7 @@
     python benchmarks/search.py compare [--run DIR] [--table TABLE] [--seeds N] [--only NAME ...] [--dynast PYTHON]
     python benchmarks/search.py rank [--table TABLE]
     python benchmarks/search.py race [--table TABLE]
+    python benchmarks/search.py scale [--run DIR]
 
 `measure` scores N architectures of a finished run's super-network on the search and the report split of one task: near
 the importance ladder with several spreads, random ones, mixtures of both, and a quarter that searches proposed.
@@ -18,6 +19,7 @@ was dropped after a part of the items counts as that part of a measurement.
 
 `rank` tells which column of the search split ranks the report split's accuracy best: the smooth score (mean root of the
 right choice's probability), its mean log-probability, or the accuracy.
+`scale` tells how long the jobs of a generation take, propose and collect, when so many networks have been measured.
 `race` tells what racing spares and loses on the real answers in `..._items.parquet`, in generations drawn from them.
 """
 
@@ -27,6 +29,7 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from time import perf_counter
 
 import numpy as np
 import pyarrow as pa
@@ -40,6 +43,7 @@ from llamanas.architecture import Architecture
 from llamanas.progress import progress
 from llamanas.randomness import generator
 from llamanas.report.search import draw_comparison
+from llamanas.search.collect import collect
 from llamanas.search.propose import propose
 from llamanas.search.race import survivors
 from llamanas.select.front import find_front
@@ -66,7 +70,7 @@ Tell = Callable[[list[Architecture]], NDArray]
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("action", choices=("measure", "compare", "rank", "race"))
+    parser.add_argument("action", choices=("measure", "compare", "rank", "race", "scale"))
     parser.add_argument("--run", type=Path, default=Path.cwd(), help="directory of a finished run")
     parser.add_argument("--configfile", type=Path, help="settings of the run, where they differ from the default")
     parser.add_argument("--task", default="arc_easy")
@@ -243,12 +247,33 @@ def race(options: argparse.Namespace) -> None:
         )
 
 
+def scale(options: argparse.Namespace) -> None:
+    """Print the seconds of proposing and collecting a generation after archives of several lengths.
+
+    The archives hold random architectures, whose scores fall with what they lack.
+    """
+    run = Run(options.run, options.configfile)
+    search, draws = run.search_settings({"algorithm": "linas"}), generator(SEED, "scale")
+    archive: dict[str, dict] = {}
+    full = run.space.parameters(run.space.full)
+    for count in (250, 1000, 3000, 10_000):
+        while len(archive) < count:
+            row = run.space.random(draws).row(run.shape, 4)
+            archive[row["architecture"]] = row | {"search_score": row["parameters"] / full + draws.normal(0, 0.01)}
+        rows, begin = [*archive.values()], perf_counter()
+        proposed = propose(run.space, run.shape, rows, run.importance, search, 5, SEED, 4)
+        between = perf_counter()
+        scores = {"search_score": 0.5, "search_accuracy": 0.5, "n_search": 1}
+        collect(rows, proposed, [{"architecture": row["architecture"]} | scores for row in proposed])
+        print(f"{count:,} measured: {between - begin:.1f} s to propose, {perf_counter() - between:.2f} s to collect")
+
+
 def main() -> None:
     options = arguments()
     if options.action == "measure":
         measure(options, Run(options.run, options.configfile))
     else:
-        {"compare": compare, "rank": rank, "race": race}[options.action](options)
+        {"compare": compare, "rank": rank, "race": race, "scale": scale}[options.action](options)
 
 
 if __name__ == "__main__":
