@@ -41,6 +41,7 @@ REPORTED = dict(
         else []
     ),
     archive=expand(rules.evaluate_front.input.archive, task=config["tasks"]),
+    questions=expand(rules.fetch_task.output.questions, task=config["tasks"]),
     front=expand(rules.select_front.output.front, task=config["tasks"]),
     picks=expand(rules.select_front.output.picks, task=config["tasks"]),
     accuracy=ACCURACY,

@@ -22,7 +22,7 @@ rule evaluate_transfer:
         runtime=runtime("evaluate_transfer"),
     params:
         **SHARED,
-        version=1,
+        version=2,
         metric=config["data"]["metric"],
         tasks=config["tasks"],
         select=config["select"],

@@ -149,6 +149,9 @@ _COLUMNS: dict[str, dict[str, pa.DataType]] = {
         "difference_ci_low": pa.float64(),
         "difference_ci_high": pa.float64(),
         "within_noise": pa.bool_(),
+        "own_difference": pa.float64(),  # from this task's own pick of that name
+        "own_difference_ci_low": pa.float64(),
+        "own_difference_ci_high": pa.float64(),
     },
     # Accuracy of a pick on the report split with the super-network's weights, and with its own after healing.
     "healing": {

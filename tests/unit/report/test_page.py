@@ -97,34 +97,39 @@ def test_page_has_every_task_pick_and_file(results: Results, page: str) -> None:
 def test_page_says_what_the_numbers_mean(results: Results, page: str) -> None:
     text = " ".join(Whole(page).text.split())
     noisy = sum(row["within_noise"] and row["pick"] != "full" for rows in results.picks.values() for row in rows)
-    assert text.count("inside the noise: 300 questions cannot tell it from the full network") == noisy
+    assert text.count("inside the noise of 300 questions: not shown to be less accurate") == noisy
     # Decoding was between 0.9 and 1.1 times as fast: twice in a task's table, and once in short.
     assert text.count("smaller, but not measurably faster in decode, faster in prefill") == 3 * len(results.picks)
-    assert text.count("less accurate beyond the noise") == 2 * len(results.picks)
+    assert text.count("less accurate beyond the noise") == len(results.picks)
+    assert text.count("no smaller network that was exported is as accurate") == len(results.picks)
     for words in ("160 search questions", "5 rounds", "Seed 2405", "a" * 64, "torch 2.13.0", "a CPU", "of 135 M)"):
         assert words in text
 
 
 def test_page_tells_the_winners_curse(results: Results, figures: dict, tmp_path: Path) -> None:
-    """Two points are taken from every member's search accuracy, so that choosing seems to flatter them less."""
+    """Points are added to every member's search accuracy or taken from it: choosing seems to flatter them or not."""
 
-    def told(fronts: dict) -> list[float]:
-        text = Whole(page_of(replace(results, fronts=fronts), figures, tmp_path)).text.replace("\u2212", "-")
-        return [float(found) for found in re.findall(r"choosing flatters them by ([+-][0-9.]+) points", text)]
+    def told(change: float) -> list[tuple[float, str]]:
+        fronts = {
+            task: [row | {"search_accuracy": row["search_accuracy"] + change} for row in rows]
+            for task, rows in results.fronts.items()
+        }
+        text = " ".join(Whole(page_of(replace(results, fronts=fronts), figures, tmp_path)).text.split())
+        pattern = r"network is ([+-][0-9.]+) points on the questions that they were chosen on and \S+ on the others"
+        pattern += "(: choosing|, which)"
+        return [(float(found), words) for found, words in re.findall(pattern, text.replace("\u2212", "-"))]
 
-    lower = {
-        task: [row | {"search_accuracy": row["search_accuracy"] - 0.02} for row in rows]
-        for task, rows in results.fronts.items()
-    }
-    assert len(told(results.fronts)) == len(results.fronts)
-    assert told(lower) == pytest.approx([value - 2 for value in told(results.fronts)])
+    more, less = told(0.5), told(-0.5)
+    assert [words for _, words in more] == [": choosing"] * len(results.fronts)
+    assert [words for _, words in less] == [", which"] * len(results.fronts)
+    assert [a - b for (a, _), (b, _) in zip(more, less, strict=True)] == pytest.approx([100] * len(more))
 
 
 def test_noise_words_follow_the_table(results: Results, figures: dict, tmp_path: Path) -> None:
     picks = {task: [row | {"within_noise": True} for row in rows] for task, rows in results.picks.items()}
     assert "less accurate than the full network" not in page_of(replace(results, picks=picks), figures, tmp_path)
     picks = {task: [row | {"within_noise": False} for row in rows] for task, rows in results.picks.items()}
-    assert "inside the noise: " not in page_of(replace(results, picks=picks), figures, tmp_path)
+    assert "inside the noise of " not in page_of(replace(results, picks=picks), figures, tmp_path)
 
 
 def test_a_run_without_training_and_without_exported_picks(results: Results, figures: dict, tmp_path: Path) -> None:
@@ -204,6 +209,9 @@ def test_write_report_reads_and_writes_artifacts(results: Results, figures: dict
         inputs[name] = [str(tmp_path / f"{name}-{task}") for task in tasks]
         for task in tasks:
             write(tmp_path / f"{name}-{task}", name, by_task[task])
+    inputs["questions"] = [str(tmp_path / f"questions-{task}") for task in tasks]
+    for path in inputs["questions"]:
+        write(Path(path), "questions", [QUESTION])
     inputs["config"] = str(tmp_path / "config.json")
     Path(inputs["config"]).write_text(
         '{"model_type": "llama", "num_hidden_layers": 30, "hidden_size": 576, "intermediate_size": 1536, "vocab_size": '
@@ -221,11 +229,18 @@ def test_write_report_reads_and_writes_artifacts(results: Results, figures: dict
         assert Path(path).read_text() == figures["fronts"][task]
     text = Whole(Path(outputs["page"]).read_text()).text
     assert "What it cost" not in text  # nothing is known of it
+    example = "“Which is a bird?” Choices: owl | <b> | ant. Right: owl. By chance 33.3\u00a0% would be right."
+    assert " ".join(text.split(" ")).replace("\n", " ").count(example) == len(tasks)
     assert complete(json.loads(Path(outputs["configuration"]).read_text())) == results.settings
     assert "somepackage 1.0" in text and text.count("53.1") == 2 * len(tasks)
     assert artifacts.provenance_of(pq.read_table(outputs["summary"]))["stage"] == "report"
 
 
+QUESTION = {
+    "item": "1", "kind": "multiple_choice", "split": "report", "source_split": "test", "prefix": [1],
+    "branches": [[2]] * 3, "scored": [1] * 3, "lengths": [3] * 3, "gold": [0], "weight": 1.0, "context_text": "Which is a bird?",
+    "choice_texts": ["owl", "<b>", "ant"],
+}  # fmt: skip
 COSTS = {"parameters": 1, "macs_per_token": 1}
 SPACE = [
     {"layer": layer, "choice": choice, "attention": True, "intermediate_size": width} | COSTS

@@ -36,6 +36,8 @@ def test_each_search_has_its_picks_with_the_accuracy_of_the_answers():
     for row in rows:
         credit = [answer["credit"] for answer in given if answer["architecture"] == row["architecture"]]
         assert row["report_accuracy"] == np.mean(credit) and row["n_report"] == 200
+    assert rows[1]["own_difference"] == rows[1]["report_accuracy"] - rows[3]["report_accuracy"]
+    assert rows[1]["own_difference_ci_low"] > 0 and rows[3]["own_difference"] == rows[0]["own_difference"] == 0
     assert rows[0]["difference"] == 0 and rows[3]["difference_ci_high"] < 0 and not rows[3]["within_noise"]
 
 

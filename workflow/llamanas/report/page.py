@@ -15,6 +15,7 @@ from llamanas.report.results import Results
 from llamanas.report.strip import strip
 from llamanas.report.style import themed
 from llamanas.report.summary import FULL
+from llamanas.report.transfer import transfer_tables, transfer_verdict
 from llamanas.select.front import selection_shift
 
 _FILTERS = (words.percent, words.points, words.millions, words.megabytes, words.times, words.count, words.duration)
@@ -43,7 +44,8 @@ def write_page(destination: Path, results: Results, summary: list[dict], figures
     )
     environment.filters |= {function.__name__: function for function in _FILTERS}
     environment.globals |= {"interval": words.interval, "noise_verdict": words.noise_verdict, "strip": strip}
-    environment.globals |= {"network_id": words.network_id}
+    environment.globals |= {"network_id": words.network_id, "not_worse": words.not_worse}
+    environment.globals |= {"score_in_words": words.score_in_words}
     tasks = [task_view(task, results, summary) for task in results.archives]
     text = environment.get_template("page.html.j2").render(
         results=results,
@@ -53,6 +55,7 @@ def write_page(destination: Path, results: Results, summary: list[dict], figures
         full_parameters=results.shape.full.parameters(results.shape),
         model=words.model_name(results.settings["model"]["source"]),
         tasks=tasks,
+        transfer={"tables": transfer_tables(results.transfer), "verdict": transfer_verdict(results.transfer)},
         paper=read_claims()["paper"],
         claims=judged_claims(results, [file for task in tasks for file in task["files"]]),
         rules={name: rule_in_words(results, rule) for name, rule in results.settings["select"]["picks"].items()},
@@ -90,6 +93,7 @@ def task_view(task: str, results: Results, summary: list[dict]) -> dict:
         "healing": healing,
         "healing_tau": rank_agreement(healing),
         "name": task,
+        "questions": question_view(results.questions.get(task, [])),
         "measured": len(archive),
         "members": len(front),
         "smaller": len(smaller),
@@ -97,12 +101,36 @@ def task_view(task: str, results: Results, summary: list[dict]) -> dict:
         "shift": selection_shift(front, next(row for row in archive if row["architecture"] == full)),
         "n_search": archive[0]["n_search"],
         "n_report": front[0]["n_report"],
+        "full": full,
         "picks": pick_rows(task, results),
         "files": files,
         "headlines": headlines(task, results, files),
         "take": recommended(files) if files else None,
         "networks": network_rows(task, results),
     }
+
+
+def question_view(questions: list[dict]) -> dict | None:
+    """What the questions of a multiple-choice task are like: ``choices`` at most, ``chance``, and an ``example``."""
+    asked = [row for row in questions if row["split"] == "report" and row["kind"] == "multiple_choice"]
+    if not asked:
+        return None
+    first = asked[0]
+    return {
+        "choices": max(len(row["branches"]) for row in asked),
+        "chance": sum(1 / len(row["branches"]) for row in asked) / len(asked),
+        "splits": sorted({row["source_split"] for row in asked}),
+        "example": {
+            "text": shortened(first["context_text"]),
+            "choices": [shortened(text) for text in first["choice_texts"]],
+            "right": [shortened(first["choice_texts"][gold]) for gold in first["gold"]],
+        },
+    }
+
+
+def shortened(text: str) -> str:
+    """The end of a text, where a question asks what it asks."""
+    return text if len(text) <= 300 else f"\u2026{text[-300:]}"
 
 
 def pick_rows(task: str, results: Results) -> list[dict]:

@@ -10,11 +10,11 @@ from llamanas.report.costs import Stage
 class Results:
     """The tables of one experiment; a table is a list of rows as in :mod:`llamanas.artifacts`.
 
-    ``archives``, ``fronts`` and ``picks`` are by task, in the order of the configuration. ``accuracy`` and ``speed``
-    have the rows of all exported files, ``healing`` those of the healed picks, ``transfer`` those of every task's picks
-    on every task, ``baselines`` what else was trained, ``latency_checks`` latencies summed and measured. ``manifests``
-    holds file lists with hashes, each under the words that say what it lists. ``packages`` are the versions that the
-    tables were made with, ``settings`` the whole configuration with its defaults, ``space_size`` counts the
+    ``archives``, ``fronts``, ``picks`` and ``questions`` are by task, in the order of the configuration. ``accuracy``
+    and ``speed`` have the rows of all exported files, ``healing`` those of the healed picks, ``transfer`` those of every
+    task's picks on every task, ``baselines`` what else was trained, ``latency_checks`` latencies summed and measured.
+    ``manifests`` holds file lists with hashes, each under the words that say what it lists. ``packages`` are the
+    versions that the tables were made with, ``settings`` the whole configuration with its defaults, ``space_size`` counts the
     sub-networks of the search space, and ``usage`` has what the jobs of each rule took, as
     :func:`llamanas.report.usage.usage_by_rule` gives it.
     """
@@ -37,4 +37,5 @@ class Results:
     busy_seconds: float = 0.0
     usage: list[dict] = field(default_factory=list)
     transfer: list[dict] = field(default_factory=list)
+    questions: dict[str, list[dict]] = field(default_factory=dict)
     latency_checks: list[dict] = field(default_factory=list)

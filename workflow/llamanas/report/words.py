@@ -66,8 +66,22 @@ def noise_verdict(row: dict) -> str:
     if row["architecture"] == row["full_architecture"]:
         return "this is the full network"
     if row["within_noise"]:
-        return f"inside the noise: {row['n_report']} questions cannot tell it from the full network"
+        return f"inside the noise of {row['n_report']} questions: {not_worse(row['difference_ci_low'])}"
     return "less accurate than the full network" if row["difference"] < 0 else "more accurate than the full network"
+
+
+def not_worse(low: float) -> str:
+    """What an interval of a difference that reaches zero leaves open; ``low`` is its lower bound."""
+    if low >= 0:
+        return "not shown to be less accurate"
+    return f"not shown to be less accurate, but {-100 * low:.1f} points may be lost"
+
+
+def score_in_words(score: str) -> str:
+    """What a search went by."""
+    if score == "search_accuracy":
+        return "accuracy on the search questions"
+    return "search score: the mean root of the right choice's probability, or without choices the mean log-probability"
 
 
 def pace(ratio: Ratio) -> str:

@@ -16,7 +16,6 @@ from llamanas.report.page import write_page
 from llamanas.report.probabilities import draw_probabilities
 from llamanas.report.progress import draw_progress
 from llamanas.report.results import Results
-from llamanas.report.search import draw_transfer
 from llamanas.report.summary import summarize
 from llamanas.report.usage import usage_by_rule
 from llamanas.supernet.space import space_of
@@ -73,6 +72,7 @@ def read_results(run: Job) -> Results:
         losses=run.rows("losses"),
         healing=run.rows("healing"),
         transfer=run.rows("transfer"),
+        questions=by_task("questions"),
         latency_checks=run.rows("latency_checks"),
         usage=usage_by_rule(run.rows("resources")),
         importance=run.rows("importance"),
@@ -106,7 +106,5 @@ def draw_all(results: Results) -> dict[str, dict[str, str]]:
     training = {"losses": draw_losses(results.losses)} if results.losses else {}
     training |= {"importance": draw_importance(results.importance)}
     training |= {"progress": draw_progress(results.archives, results.settings["search"]["objective"], score)}
-    if results.transfer:
-        training |= {"transfer": draw_transfer(results.transfer)}
     by_task = {"architectures": architectures, "probabilities": probabilities, "comparisons": comparisons}
     return {"fronts": fronts, "training": training} | by_task

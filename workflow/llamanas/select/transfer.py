@@ -2,9 +2,10 @@
 
 from llamanas.select.front import report_rows
 
+DIFFERENCE = "difference", "difference_ci_low", "difference_ci_high"
 COLUMNS = (
-    "architecture", "parameters", "report_accuracy", "report_ci_low", "report_ci_high", "n_report",
-    "difference", "difference_ci_low", "difference_ci_high", "within_noise",
+    "architecture", "parameters", "report_accuracy", "report_ci_low", "report_ci_high", "n_report", *DIFFERENCE,
+    "within_noise",
 )  # fmt: skip
 
 
@@ -17,6 +18,8 @@ def transfer_rows(
     task: str, picks: dict[str, list[dict]], answers: list[dict], full: str, settings: dict, seed: int
 ) -> list[dict]:
     """Rows of artifact ``transfer``: every searched task's picks, as they answer the report split of ``task``.
+
+    ``own_difference`` is the paired difference from this task's own pick of the same name.
 
     Args:
         task: the task that was answered.
@@ -32,8 +35,14 @@ def transfer_rows(
     confidence, resamples = settings["confidence"], settings["bootstrap"]
     reported = report_rows(distinct(picks), answers, full, confidence, resamples, seed)
     by_architecture = {row["architecture"]: {name: row[name] for name in COLUMNS} for row in reported}
-    return [
-        {"searched": searched, "task": task, "pick": row["pick"]} | by_architecture[row["architecture"]]
-        for searched, rows in picks.items()
-        for row in rows
-    ]
+    own = {row["pick"]: row["architecture"] for row in picks[task]}
+    found = []
+    for searched, rows in picks.items():
+        for row in rows:
+            (against,) = report_rows([row], answers, own[row["pick"]], confidence, resamples, seed)
+            found.append(
+                {"searched": searched, "task": task, "pick": row["pick"]}
+                | by_architecture[row["architecture"]]
+                | {f"own_{name}": against[name] for name in DIFFERENCE}
+            )
+    return found

@@ -1,0 +1,47 @@
+"""The answer to whether tasks want different networks follows the intervals."""
+
+import pytest
+
+from llamanas.report.transfer import transfer_tables, transfer_verdict
+
+
+def rows(*bounds: tuple[float, float]) -> list[dict]:
+    """The picks of two searches on two tasks; the bounds are of the picks that were searched for the other task."""
+    given = iter(bounds)
+    found = []
+    for searched in ("a", "b"):
+        for task in ("a", "b"):
+            for pick in ("full", "knee"):
+                low, high = next(given) if pick == "knee" and searched != task else (0.0, 0.0)
+                about = {"pick": pick, "searched": searched, "task": task, "parameters": 7 if searched == "a" else 8}
+                found.append(about | {"own_difference_ci_low": low, "own_difference_ci_high": high})
+    return found
+
+
+def test_a_table_has_a_row_for_each_search_and_a_column_for_each_task():
+    (table,) = transfer_tables(rows((-1, 0), (0, 1)))
+    assert (table["pick"], table["tasks"]) == ("knee", ["a", "b"])
+    assert [(row["searched"], row["parameters"]) for row in table["rows"]] == [("a", 7), ("b", 8)]
+    assert [[cell["task"] for cell in row["cells"]] for row in table["rows"]] == [["a", "b"]] * 2
+    assert transfer_tables([]) == []
+
+
+@pytest.mark.parametrize(
+    ("bounds", "counts", "end"),
+    [
+        (
+            ((-0.1, 0.1), (-0.2, 0.0)),
+            "0 are measurably less",
+            "does not show that different tasks want different networks.",
+        ),
+        (((-0.3, -0.1), (-0.2, 0.1)), "1 are measurably less", "are alike."),
+        (
+            ((-0.3, -0.1), (0.1, 0.2)),
+            "1 measurably more",
+            "does not show that different tasks want different networks.",
+        ),
+    ],
+)
+def test_what_is_inside_the_noise_shows_nothing(bounds, counts, end):
+    told = transfer_verdict(rows(*bounds))
+    assert told.startswith("Of 2 picks") and counts in told and told.endswith(end)
