@@ -238,8 +238,8 @@ def test_write_report_reads_and_writes_artifacts(results: Results, figures: dict
 
 QUESTION = {
     "item": "1", "kind": "multiple_choice", "split": "report", "source_split": "test", "prefix": [1],
-    "branches": [[2]] * 3, "scored": [1] * 3, "lengths": [3] * 3, "gold": [0], "weight": 1.0, "context_text": "Which is a bird?",
-    "choice_texts": ["owl", "<b>", "ant"],
+    "branches": [[2]] * 3, "scored": [1] * 3, "lengths": [3] * 3, "gold": [0], "weight": 1.0,
+    "context_text": "Which is a bird?", "choice_texts": ["owl", "<b>", "ant"],
 }  # fmt: skip
 COSTS = {"parameters": 1, "macs_per_token": 1}
 SPACE = [

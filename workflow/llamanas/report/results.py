@@ -10,13 +10,13 @@ from llamanas.report.costs import Stage
 class Results:
     """The tables of one experiment; a table is a list of rows as in :mod:`llamanas.artifacts`.
 
-    ``archives``, ``fronts``, ``picks`` and ``questions`` are by task, in the order of the configuration. ``accuracy``
-    and ``speed`` have the rows of all exported files, ``healing`` those of the healed picks, ``transfer`` those of every
-    task's picks on every task, ``baselines`` what else was trained, ``latency_checks`` latencies summed and measured.
-    ``manifests`` holds file lists with hashes, each under the words that say what it lists. ``packages`` are the
-    versions that the tables were made with, ``settings`` the whole configuration with its defaults, ``space_size`` counts the
-    sub-networks of the search space, and ``usage`` has what the jobs of each rule took, as
-    :func:`llamanas.report.usage.usage_by_rule` gives it.
+    ``archives``, ``fronts``, ``picks`` and ``questions`` are by task, in the order of the configuration.
+    ``accuracy`` and ``speed`` have the rows of all exported files, ``healing`` those of the healed picks,
+    ``transfer`` those of every task's picks on every task, ``baselines`` what else was trained, ``latency_checks``
+    latencies summed and measured. ``manifests`` holds file lists with hashes, each under the words that say what it
+    lists. ``packages`` are the versions that the tables were made with, ``settings`` the whole configuration with
+    its defaults, ``space_size`` counts the sub-networks of the search space, and ``usage`` has what the jobs of
+    each rule took, as :func:`llamanas.report.usage.usage_by_rule` gives it.
     """
 
     shape: ModelShape
