@@ -97,6 +97,16 @@ def test_a_measurement_is_repeated_alone_by_the_reports_command(finished):
     assert planned_jobs(plan.stdout) == {"benchmark_accuracy": 1}, plan.stdout[-3000:]
 
 
+@pytest.mark.parametrize("kind", ["accuracy", "speed"])
+def test_an_exported_file_is_a_link_of_what_was_measured_on_it(finished, kind):
+    about = json.loads(
+        pq.read_metadata(finished / f"results/benchmark/tiny_sounds/half_way/budget/{kind}.parquet").metadata[
+            b"llamanas"
+        ]
+    )
+    assert "results/onnx/tiny_sounds/half_way/budget/manifest.parquet" in about["inputs"]
+
+
 def test_snakemakes_own_report_builds(finished, tmp_path):
     pytest.importorskip("pygments", reason="needs the extra `report`")
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(finished)]
