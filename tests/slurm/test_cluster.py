@@ -103,7 +103,7 @@ def undisturbed(tmp_path) -> Path:
     write_experiment(
         here,
         instructions={"self_examples": 0},
-        finetune=TRAINING | {"steps": 40},
+        finetune=TRAINING | {"steps": 80},
         heal={"steps": 0},
         search={"population": 60, "generations": 1, "chunks": 2},
         select={"bootstrap": 200, "picks": {"full": {"rule": "full"}}},

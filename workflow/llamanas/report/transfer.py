@@ -32,7 +32,5 @@ def transfer_verdict(rows: list[dict]) -> str:
     if not worse:
         return start + "This run does not show that different tasks want different networks."
     if better >= worse:
-        return (
-            start + "As many gain as lose, so that this run does not show that different tasks want different networks."
-        )
+        return start + "No more lose than gain, which does not show that different tasks want different networks."
     return start + "That speaks for different networks where the sizes, which are in the tables, are alike."
