@@ -147,6 +147,12 @@ def reference_of(wildcards):
     return RESULTS / "onnx/any/full" / precision / "model.onnx"
 
 
+def gguf_of(wildcards):
+    """Folder of a pick's GGUF file."""
+    task = network_task(wildcards.task, wildcards.pick)
+    return RESULTS / "gguf" / task / wildcards.pick / wildcards.gguf_type
+
+
 def bits_of(wildcards):
     """Sensitivities of a pick's products, where the recipe's method needs them."""
     folder = RESULTS / "onnx" / wildcards.task / wildcards.pick

@@ -26,12 +26,6 @@ rule export_gguf:
         "../workflow/scripts/export_gguf.py"
 
 
-def gguf_of(wildcards):
-    """Folder of a pick's GGUF file."""
-    task = network_task(wildcards.task, wildcards.pick)
-    return RESULTS / "gguf" / task / wildcards.pick / wildcards.gguf_type
-
-
 rule benchmark_gguf_accuracy:
     input:
         picks=picks_of,
