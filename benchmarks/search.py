@@ -36,13 +36,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from scipy.stats import kendalltau
+from search_figure import draw_comparison
 from search_oracle import Oracle, Yardstick
 from search_table import POPULATION, ROOT, SEED, Run, measure
 
 from llamanas.architecture import Architecture
 from llamanas.progress import progress
 from llamanas.randomness import generator
-from llamanas.report.search import draw_comparison
 from llamanas.search.collect import collect
 from llamanas.search.propose import propose
 from llamanas.search.race import survivors

@@ -1,5 +1,21 @@
 """Picks as files of their own: a Hugging Face folder, and ONNX at each precision."""
 
+SUBNET = dict(
+    **SHARED,
+    version=3,
+    license=config["model"]["source"].get("license", "unknown"),
+    card={
+        "source": config["model"]["source"],
+        "metric": config["data"]["metric"],
+        "confidence": config["select"]["confidence"],
+        "tasks": config["tasks"],
+        "instructions": config["instructions"],
+        "steps": {
+            stage: config[stage]["steps"] for stage in ("finetune", "supernet", "heal")
+        },
+    },
+)
+
 
 rule extract_subnet:
     input:
@@ -20,20 +36,8 @@ rule extract_subnet:
         mem_mb=memory("extract_subnet"),
         runtime=runtime("extract_subnet"),
     params:
-        **SHARED,
-        version=2,
-        license=config["model"]["source"].get("license", "unknown"),
-        card={
-            "source": config["model"]["source"],
-            "metric": config["data"]["metric"],
-            "confidence": config["select"]["confidence"],
-            "tasks": config["tasks"],
-            "instructions": config["instructions"],
-            "steps": {
-                stage: config[stage]["steps"]
-                for stage in ("finetune", "supernet", "heal")
-            },
-        },
+        **SUBNET,
+        pad=False,
     script:
         "../workflow/scripts/extract_subnet.py"
 
@@ -50,6 +54,9 @@ use rule extract_subnet as pad_subnet with:
     resources:
         mem_mb=memory("pad_subnet"),
         runtime=runtime("pad_subnet"),
+    params:
+        **SUBNET,
+        pad=True,
 
 
 PADDED = [

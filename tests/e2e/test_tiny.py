@@ -11,11 +11,14 @@ from xml.etree import ElementTree
 
 import pyarrow.parquet as pq
 import pytest
+import torch
 import yaml
+from transformers import AutoModelForCausalLM
 
 from llamanas.artifacts import SCHEMAS, provenance_of, read_table
 from llamanas.data.packing import epochs, pack
 from llamanas.models.decoder import load_decoder
+from llamanas.provenance import broken_links
 from llamanas.randomness import seed_for
 from llamanas.supernet.importance import sensitivity_rows
 from tiny_experiment import write_experiment
@@ -261,6 +264,50 @@ def test_transfer_of_a_single_task_is_what_its_search_found(finished, tmp_path):
     ]
     for row, pick in zip(rows, picks, strict=True):  # the task's own picks were measured on the same items before
         assert row["report_accuracy"] == pick["report_accuracy"] and row["difference"] == pick["difference"]
+
+
+def test_what_is_off_by_default_is_made_where_asked_for(finished, tmp_path):
+    pytest.importorskip("cyllama", reason="needs llama.cpp: pip install -c requirements.lock -e '.[gguf]'")
+    folder, pick = tmp_path / "copy", "tiny_sounds/half_way"
+    shutil.copytree(finished, folder)
+    asked = {"export": {"variants": ["padded"], "gguf": ["F16"], "gguf_accuracy": True}}
+    gguf = f"results/benchmark/{pick}/F16/accuracy.parquet"
+    run = snakemake(folder, f"results/padded/{pick}/config.json", gguf, *changed(folder, **asked))
+    assert run.returncode == 0, run.stdout[-5000:]
+    assert planned_jobs(run.stdout) == {"pad_subnet": 1, "export_gguf": 1, "benchmark_gguf_accuracy": 1}
+
+    own, padded = folder / f"results/subnets/{pick}", folder / f"results/padded/{pick}"
+    assert not [*padded.glob("*.py")] and "Zeros stand here" in (padded / "README.md").read_text()
+    tokens = torch.arange(1, 20)[None]
+    with torch.no_grad():
+        expected = AutoModelForCausalLM.from_pretrained(own, trust_remote_code=True)(tokens).logits
+        found = AutoModelForCausalLM.from_pretrained(padded)(tokens).logits
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+    (row,) = read_table(folder / gguf, "accuracy").to_pylist()
+    (exact,) = read_table(folder / f"results/benchmark/{pick}/fp32/accuracy.parquet", "accuracy").to_pylist()
+    assert row["n"] == exact["n"] and abs(row["accuracy"] - exact["accuracy"]) <= 2 / row["n"]  # float16 may tip one
+    (folder / f"results/gguf/{pick}/F16/model.gguf").write_bytes(b"another file")
+    assert any("model.gguf" in link for link in broken_links(folder / gguf, folder))
+
+
+def test_a_search_for_latency_sees_what_was_measured(finished, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(finished, folder)
+    latency = {"networks": 2, "prompt_tokens": 8, "new_tokens": 3, "repeats": 2}
+    asked = changed(folder, search={"second_objective": "latency", "latency": latency})
+    run = snakemake(folder, f"{SEARCH}/generation-0/candidates.parquet", *asked)
+    assert run.returncode == 0, run.stdout[-5000:]
+    assert planned_jobs(run.stdout) == {"measure_latency": 1, "propose_candidates": 1}
+    parts = {
+        (row["part"], row["intermediate_size"]): row["microseconds"]
+        for row in read_table(folder / "results/supernet/latency.parquet", "latency").to_pylist()
+    }
+    rows = read_table(folder / f"{SEARCH}/generation-0/candidates.parquet", "candidates").to_pylist()
+    for row in rows:
+        own = parts["fixed", 0] + sum(row["attention"]) * parts["attention", 0]
+        assert row["latency"] == own + sum(parts["mlp", width] for width in row["intermediate_sizes"])
+    assert len(read_table(folder / "results/supernet/latency_checks.parquet", "latency_checks").to_pylist()) == 2
 
 
 def test_repeated_training_gives_byte_equal_weights_and_tables(finished, tmp_path):

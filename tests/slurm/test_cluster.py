@@ -149,10 +149,13 @@ def test_whole_workflow_on_two_nodes_where_everything_goes_wrong(undisturbed, st
     time.sleep(6)  # it saves its state every 5 s; what it had not saved nobody can know
     cluster.restart(Path(cluster.setting("SlurmctldPidFile")), lambda: time.sleep(3), "slurmctld", "-D")
 
-    # Snakemake itself is killed; its jobs, which are slow, live until the same command takes their work over.
+    # Snakemake itself is ended as scancel does it, by SIGTERM and then SIGKILL; its jobs, which are slow, live until
+    # the same command takes their work over.
     cluster.wait_for(lambda: len(watch.kept(1)) > 5)
     for number in cluster.running("evaluate_chunk"):
         cluster.send_signal(number, signal.SIGSTOP)
+    run.terminate()
+    time.sleep(5)
     run.kill()
     run.wait()
     run = start(*command)

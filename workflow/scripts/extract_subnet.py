@@ -15,6 +15,5 @@ with job(snakemake) as run:
     about = Run(
         run.wildcards.task, run.wildcards.pick, run.seed_root, package_versions(), run.params["card"], picked, healed
     )  # fmt: skip
-    pad = snakemake.rule.endswith("pad_subnet")  # a module may put a prefix before it
-    write_folder(source, run.architecture(shape), destination, run.params["license"], about, pad)
+    write_folder(source, run.architecture(shape), destination, run.params["license"], about, run.params["pad"])
     run.write("manifest", manifest_rows(destination))
