@@ -21,7 +21,7 @@ rule export_gguf:
         runtime=runtime("export_gguf"),
     params:
         **SHARED,
-        version=1,
+        version=2,
     script:
         "../workflow/scripts/export_gguf.py"
 

@@ -1,8 +1,6 @@
 """Picks as files of their own: a Hugging Face folder, and ONNX at each precision."""
 
-SUBNET = dict(
-    **SHARED,
-    version=3,
+CARD = dict(
     license=config["model"]["source"].get("license", "unknown"),
     card={
         "source": config["model"]["source"],
@@ -36,7 +34,9 @@ rule extract_subnet:
         mem_mb=memory("extract_subnet"),
         runtime=runtime("extract_subnet"),
     params:
-        **SUBNET,
+        **SHARED,
+        **CARD,
+        version=3,
         pad=False,
     script:
         "../workflow/scripts/extract_subnet.py"
@@ -55,7 +55,9 @@ use rule extract_subnet as pad_subnet with:
         mem_mb=memory("pad_subnet"),
         runtime=runtime("pad_subnet"),
     params:
-        **SUBNET,
+        **SHARED,
+        **CARD,
+        version=3,
         pad=True,
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 PACKAGES = ("llamanas", "torch", "transformers", "peft", "lm-eval", "pyarrow", "onnxruntime", "pymoo", "scikit-learn")
 
-MODEL_FILES = (".data", ".jinja", ".json", ".md", ".model", ".onnx", ".py", ".safetensors")
+MODEL_FILES = (".data", ".gguf", ".jinja", ".json", ".md", ".model", ".onnx", ".py", ".safetensors")
 LISTS = ("manifest", "inventory")  # artifacts that hold the hashes of files
 WEIGHTS = (".safetensors", ".onnx", ".onnx.data", ".gguf")
 
