@@ -5,7 +5,8 @@
 
 The super-network is the folder results/supernet of a run. A network is `full`, or a number: the largest rung of the
 importance ladder that is so many times smaller. A recipe is fp32, `torch` (float32 in PyTorch), one of the default
-configuration, or `int4`, all products at 4 bits. Files are made when they are missing, below --work, and kept there.
+configuration, `int4` (all products at 4 bits), or `int8_plain` (`int8` without equalized inputs). Files are made when
+they are missing, below --work, and kept there.
 
 * `speed` times each network in turn with the full network, in the same runtime and recipe.
 * `eager` times each recipe's full network in turn with transformers' own model in eager PyTorch, float32.
@@ -27,7 +28,7 @@ import shlex
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from statistics import median
 
@@ -101,6 +102,7 @@ QUANTIZATION = pa.schema(
 )
 QUANTIZATION_KEY = ["task", "pick", "runtime", "recipe", "n"]
 INT4 = {"method": "weight_only", "bits": 4, "symmetric": False, "eight_bits": []}
+INT8_PLAIN = {"method": "weight_only", "bits": 8, "equalize": False}
 MEDIANS = "prefill_tokens_per_s", "decode_tokens_per_s", "time_to_first_token_s", "share_of_bandwidth"
 
 
@@ -226,7 +228,7 @@ class Networks:
 
         self.options, self.folder, self.work = options, options.supernet, options.work
         self.config = settings.complete({})
-        self.recipes = self.config["quantize"]["recipes"] | {"int4": INT4}
+        self.recipes = self.config["quantize"]["recipes"] | {"int4": INT4, "int8_plain": INT8_PLAIN}
         self.shape = shape_of(read_config(self.folder / "config.json"))
         rows = {name: read_table(self.folder / f"{name}.parquet", name).to_pylist() for name in ("importance", "space")}
         space = SearchSpace.from_rows(rows["space"], minimum_depth(self.shape, self.config["space"]))
@@ -252,26 +254,38 @@ class Networks:
         elif not path.exists():
             chosen = self.recipes[recipe]
             way = ways_of(chosen, self.sensitivity(name) if chosen["method"] in MEASURED else [])
-            source = self.file(name, "fp32")
-            quantize_network(source, path, way, chosen.get("block_size", BLOCK), chosen.get("symmetric", False))
+            source, blocks = self.file(name, "fp32"), (chosen.get("block_size", BLOCK), chosen.get("symmetric", False))
+            quantize_network(source, path, way, *blocks, self.scales(name) if chosen.get("equalize", True) else None)
         return path
 
-    def sensitivity(self, name: str) -> list[dict]:
-        """Rows of artifact ``bits``, measured on the embedded instructions."""
-        from tokenizers import Tokenizer
+    def scales(self, name: str) -> dict:
+        """What the inputs of products are divided by."""
+        from llamanas.quantize.equalize import read_scales, scale_rows
 
+        place = self.folder, self.architecture(name), self.tokens(), self.options.device
+        return read_scales(self.kept(self.work / name / "scales.json", lambda: scale_rows(*place)))
+
+    def sensitivity(self, name: str) -> list[dict]:
+        """Rows of artifact ``bits``."""
         from llamanas.quantize.sensitivity import bits_rows
 
-        path = self.work / name / "bits.json"
+        place = self.folder, self.architecture(name), self.tokens(), self.options.device
+        return self.kept(self.work / name / "bits.json", lambda: bits_rows(*place, self.scales(name)))
+
+    def tokens(self) -> list[int]:
+        """Text of the embedded instructions."""
+        from tokenizers import Tokenizer
+
+        examples = map(json.loads, (ROOT / "config/instructions/basic.jsonl").read_text().splitlines())
+        text = "\n".join(f"{each['instruction']}\n{each['input']}\nAnswer: {each['output']}" for each in examples)
+        tokens = Tokenizer.from_file(str(self.folder / "tokenizer.json")).encode(text).ids
+        return tokens[: self.options.calibration_tokens]
+
+    def kept(self, path: Path, measure: Callable[[], list[dict]]) -> list[dict]:
+        """What was measured before, or is now."""
         if not path.exists():
-            examples = map(json.loads, (ROOT / "config/instructions/basic.jsonl").read_text().splitlines())
-            text = "\n".join(f"{each['instruction']}\n{each['input']}\nAnswer: {each['output']}" for each in examples)
-            tokens = Tokenizer.from_file(str(self.folder / "tokenizer.json")).encode(text).ids
             torch.set_num_threads(self.options.threads)
-            rows = bits_rows(
-                self.folder, self.architecture(name), tokens[: self.options.calibration_tokens], self.options.device
-            )
-            path.write_text(json.dumps(rows))
+            path.write_text(json.dumps(measure()))
         return json.loads(path.read_text())
 
     def file_bytes(self, name: str, recipe: str) -> int:

@@ -1,4 +1,4 @@
-"""Published pruning methods on the same data, token budget and evaluation; made by `snakemake baselines` alone."""
+"""What the picks are compared with; published pruning methods are trained by `snakemake baselines` alone."""
 
 # Which methods and sizes there are changes nothing in one of them.
 BASELINE = {
@@ -68,7 +68,7 @@ rule measure_references:
         runtime=runtime("measure_references"),
     params:
         **SHARED,
-        version=1,
+        version=2,
         ratios=config["baselines"]["ratios"],
         space=config["space"],
         metric=config["data"]["metric"],

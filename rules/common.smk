@@ -160,6 +160,13 @@ def bits_of(wildcards):
     return {"bits": folder / "bits.parquet"} if needed else {}
 
 
+def scales_of(wildcards):
+    """Scales of a pick's products, where the recipe equalizes."""
+    folder = RESULTS / "onnx" / wildcards.task / wildcards.pick
+    needed = RECIPES[wildcards.recipe]["equalize"]
+    return {"scales": folder / "scales.parquet"} if needed else {}
+
+
 def torch_weights_of(wildcards):
     """Weights of a pick that are timed in PyTorch as well: once, beside the fp32 file."""
     wanted = "pytorch" in config["benchmark"]["runtimes"]
@@ -172,7 +179,7 @@ CAPTIONS = "../workflow/report"
 def made_baselines(wildcards):
     """The baselines, if `snakemake baselines` has made them; the report alone does not train any."""
     path = RESULTS / "baselines.parquet"
-    return [path] if path.exists() else []
+    return path if path.exists() else RESULTS / "baselines/references.parquet"
 
 
 def described(path, kind, category, **labels):

@@ -93,11 +93,38 @@ rule export_onnx:
         "../workflow/scripts/export_onnx.py"
 
 
+rule equalize:
+    input:
+        unpack(weights_of),
+        picks=picks_of,
+        instructions=rules.fetch_instructions.output.instructions,
+    output:
+        scales=RESULTS / "onnx/{task}/{pick}/scales.parquet",
+    log:
+        LOGS / "equalize/{task}/{pick}.log",
+    benchmark:
+        LOGS / "equalize/{task}/{pick}.tsv"
+    conda:
+        "../envs/models.yaml"
+    threads: config["compute"]["threads"]
+    resources:
+        gpu=GPU,
+        mem_mb=memory("equalize"),
+        runtime=runtime("equalize"),
+    params:
+        **SHARED,
+        version=1,
+        calibration_tokens=config["quantize"]["calibration_tokens"],
+    script:
+        "../workflow/scripts/equalize.py"
+
+
 rule measure_bits:
     input:
         unpack(weights_of),
         picks=picks_of,
         instructions=rules.fetch_instructions.output.instructions,
+        scales=rules.equalize.output.scales,
     output:
         bits=RESULTS / "onnx/{task}/{pick}/bits.parquet",
     log:
@@ -113,7 +140,7 @@ rule measure_bits:
         runtime=runtime("measure_bits"),
     params:
         **SHARED,
-        version=1,
+        version=2,
         calibration_tokens=config["quantize"]["calibration_tokens"],
     script:
         "../workflow/scripts/measure_bits.py"
@@ -122,6 +149,7 @@ rule measure_bits:
 rule quantize:
     input:
         unpack(bits_of),
+        unpack(scales_of),
         network=rules.export_onnx.output.network,
         data=rules.export_onnx.output.data,
         manifest=rules.export_onnx.output.manifest,
@@ -140,7 +168,7 @@ rule quantize:
         runtime=runtime("quantize"),
     params:
         **SHARED,
-        version=2,
+        version=3,
         recipe=lambda wildcards: RECIPES[wildcards.recipe],
     script:
         "../workflow/scripts/quantize.py"

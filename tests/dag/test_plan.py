@@ -13,8 +13,8 @@ DEFAULT = {
     "train_supernet": 1, "build_supernet": 1,
     "propose_candidates": 6, "evaluate_chunk": 12, "collect_generation": 6, "evaluate_front": 3,
     "select_front": 3,
-    "extract_subnet": 3, "export_onnx": 4, "quantize": 4, "benchmark_accuracy": 12, "benchmark_speed": 8,
-    "evaluate_transfer": 3, "collect_usage": 1, "report": 1, "record_run": 1, "all": 1,
+    "extract_subnet": 3, "export_onnx": 4, "equalize": 4, "quantize": 4, "benchmark_accuracy": 12, "benchmark_speed": 8,
+    "evaluate_transfer": 3, "measure_references": 1, "collect_usage": 1, "report": 1, "record_run": 1, "all": 1,
 }  # fmt: skip
 
 

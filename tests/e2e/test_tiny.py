@@ -53,7 +53,7 @@ def test_every_parquet_has_its_schema_and_provenance(finished):
         names.add(stamp["artifact"])
         read_table(path, stamp["artifact"])
         assert stamp["seed"] == 7 and stamp["stage"] and stamp["packages"]["llamanas"]
-    assert names == SCHEMAS.keys() - {"baselines", "heats", "latency", "latency_checks", "survivors", "transfer"}
+    assert names == SCHEMAS.keys() - {"heats", "latency", "latency_checks", "survivors", "transfer"}
 
 
 def test_archive_holds_every_measured_architecture_once(finished):

@@ -206,6 +206,12 @@ _COLUMNS: dict[str, dict[str, pa.DataType]] = {
         "kl_int4": pa.float64(),
         "kl_dynamic": pa.float64(),
     },
+    # One input channel of a matrix product: what its values are divided by, and the weights that it meets multiplied.
+    "scales": {
+        "product": pa.string(),
+        "channel": pa.int32(),
+        "scale": pa.float64(),
+    },
     # One row per runtime, batch size, prompt length and repeat; the full network of the same precision, or for the full
     # network itself that in fp32, is timed in turn with the pick. share_of_bandwidth: bytes that decoding must read per
     # second, of those that the memory gives.

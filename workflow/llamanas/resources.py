@@ -122,6 +122,8 @@ def need(rule: str, config: dict, model: Model, items: Items | None = None) -> N
         changes = model.layers * (2 + len(config["space"]["intermediate_sizes"]))
         states = tokens * (model.layers * model.hidden + 2 * model.kept / model.layers) * 4
         return Need(model.macs * tokens * changes, weights + states, stored, stored)
+    if rule == "equalize":
+        return Need(2 * model.macs * config["quantize"]["calibration_tokens"], 1.5 * weights, stored, stored)
     if rule == "measure_bits":
         tokens = config["quantize"]["calibration_tokens"]
         products = 7 * model.layers + 1
@@ -193,7 +195,11 @@ MEASURED = {
 
 def uses_gpu(rule: str) -> bool:
     """Whether the jobs of a rule compute on a GPU where there is one."""
-    return rule in TRAININGS or rule in MEASURED or rule in ("rank_importance", "write_examples", "measure_bits")
+    return (
+        rule in TRAININGS
+        or rule in MEASURED
+        or rule in ("rank_importance", "write_examples", "equalize", "measure_bits")
+    )
 
 
 def _training(rule: str, config: dict, model: Model, weights: int, stored: int) -> Need:

@@ -3,12 +3,12 @@
 from llamanas.job import job
 
 with job(snakemake) as run, run.device() as device:
-    from llamanas.data.packing import epochs
     from llamanas.models.families import read_config, shape_of
+    from llamanas.quantize.calibration import calibration_tokens
+    from llamanas.quantize.equalize import read_scales
     from llamanas.quantize.sensitivity import bits_rows
 
-    source, count = run.source("weights"), run.params["calibration_tokens"]
-    examples = next(epochs(run.rows("instructions"), count, run.seed("calibration")))
-    tokens = [token for example in examples for token in (*example["prompt"], *example["answer"])][:count]
+    source = run.source("weights")
+    tokens = calibration_tokens(run.rows("instructions"), run.params["calibration_tokens"], run.seed("calibration"))
     architecture = run.architecture(shape_of(read_config(source / "config.json")))
-    run.write("bits", bits_rows(source, architecture, tokens, device))
+    run.write("bits", bits_rows(source, architecture, tokens, device, read_scales(run.rows("scales"))))

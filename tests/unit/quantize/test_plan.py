@@ -24,7 +24,7 @@ PRODUCTS |= {f"model.layers.0.{part}_proj" for part in PARTS[2:]} | {"lm_head"}
 
 @pytest.fixture(scope="module")
 def rows(family_folder):
-    return bits_rows(family_folder, ARCHITECTURE, TOKENS, "cpu")
+    return bits_rows(family_folder, ARCHITECTURE, TOKENS, "cpu", {})
 
 
 def test_each_product_has_a_row_and_fewer_bits_lose_more(rows):
@@ -99,7 +99,8 @@ def test_most_sensitive_products_stay_float():
 def test_recipes_are_completed_and_checked():
     found = complete_recipes({"mine": {"method": "weight_only", "bits": 4}}, ["fp32", "mine"])
     assert found["mine"] == {
-        "method": "weight_only", "bits": 4, "block_size": 32, "symmetric": True, "eight_bits": []
+        "method": "weight_only", "bits": 4, "block_size": 32, "symmetric": True, "eight_bits": [],
+        "equalize": True,
     }  # fmt: skip
     for recipes, precisions, words in (
         ({"mine": {"method": "dynamic", "bits": 4}}, [], "mine.*'dynamic' has no setting bits"),

@@ -20,8 +20,9 @@ from llamanas.report.write import draw_all
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def front_of(results: Results, task: str, score: str = "search_score") -> str:
-    return draw_front(task, results.archives[task], results.fronts[task], results.picks[task], results.shape, score)
+def front_of(results: Results, task: str, score: str = "search_score", chance: float | None = None) -> str:
+    rows = results.archives[task], results.fronts[task], results.picks[task]
+    return draw_front(task, *rows, results.shape, score, chance)
 
 
 def architectures_of(results: Results, task: str) -> str:
@@ -83,9 +84,14 @@ def test_comparison_names_every_method_once(results: Results) -> None:
     one = {"task": "mini_truthful", "seed": 1, "parameters": 90_000_000, "size_ratio": 1.5, "n": 300}
     one |= {"accuracy": 0.5, "ci_low": 0.45, "ci_high": 0.55, "training_tokens": 100}
     rows = [one | {"method": method} for method in ("taylor", "uniform_width", "ours", "uniform_width")]
-    words = words_of(draw_comparison("mini_truthful", rows, results.picks["mini_truthful"]))
-    for name in ("taylor", "uniform width", "ladder, no search", "picks of this search"):
+    words = words_of(draw_comparison("mini_truthful", rows, results.picks["mini_truthful"], 0.25))
+    for name in ("taylor", "uniform width", "ladder, no search", "picks of this search", "guessing"):
         assert words.count(name) == 1
+
+
+def test_fronts_show_what_guessing_has(results: Results) -> None:
+    assert "guessing" in words_of(front_of(results, "mini_truthful", chance=0.25))
+    assert "guessing" not in words_of(front_of(results, "mini_truthful"))
 
 
 def test_identifiers_of_figures_do_not_collide(figures: dict) -> None:

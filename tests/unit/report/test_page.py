@@ -198,6 +198,9 @@ def test_write_report_reads_and_writes_artifacts(results: Results, figures: dict
     tasks = results.settings["tasks"]
     tables = {"accuracy": results.accuracy, "speed": results.speed, "losses": results.losses}
     tables |= {"healing": [healed(task, "half_way", 0.5, 0.531) for task in tasks]}
+    tables |= {
+        "baselines": [REFERENCE | {"task": task, "method": m} for task in tasks for m in ("pretrained", "finetuned")]
+    }
     tables |= {"importance": results.importance, "space": SPACE, "manifest": results.manifests["the super-network"]}
     inputs: dict = {}
     for name, rows in tables.items():
@@ -225,10 +228,12 @@ def test_write_report_reads_and_writes_artifacts(results: Results, figures: dict
     write_report(Job(SimpleNamespace(input=inputs, output=outputs, wildcards={}, params=params, rule="report")))
     summary = artifacts.read_table(outputs["summary"], "summary").to_pylist()
     assert summary == summarize(results.picks, results.accuracy, results.speed, results.shape)
+    asked = draw_all(replace(results, questions=dict.fromkeys(tasks, [QUESTION])))
     for task, path in zip(tasks, outputs["fronts"], strict=True):
-        assert Path(path).read_text() == figures["fronts"][task]
+        assert Path(path).read_text() == asked["fronts"][task] != figures["fronts"][task]  # where guessing gets one
     text = Whole(Path(outputs["page"]).read_text()).text
     assert "What it cost" not in text  # nothing is known of it
+    assert text.count("the base model has 44.4\u00a0% (40.1 to 48.8)") == len(tasks)
     example = "“Which is a bird?” Choices: owl | <b> | ant. Right: owl. By chance 33.3\u00a0% would be right."
     assert " ".join(text.split(" ")).replace("\n", " ").count(example) == len(tasks)
     assert complete(json.loads(Path(outputs["configuration"]).read_text())) == results.settings
@@ -240,6 +245,10 @@ QUESTION = {
     "item": "1", "kind": "multiple_choice", "split": "report", "source_split": "test", "prefix": [1],
     "branches": [[2]] * 3, "scored": [1] * 3, "lengths": [3] * 3, "gold": [0], "weight": 1.0,
     "context_text": "Which is a bird?", "choice_texts": ["owl", "<b>", "ant"],
+}  # fmt: skip
+REFERENCE = {
+    "seed": 2405, "size_ratio": 1.0, "parameters": 134_515_008, "training_tokens": 0, "accuracy": 0.444,
+    "ci_low": 0.401, "ci_high": 0.488, "n": 300,
 }  # fmt: skip
 COSTS = {"parameters": 1, "macs_per_token": 1}
 SPACE = [

@@ -6,7 +6,6 @@ from pathlib import Path
 from llamanas.architecture import Architecture
 from llamanas.artifacts import read_table, whole_file
 from llamanas.baselines.methods import prune
-from llamanas.errors import LlamaNasError
 from llamanas.finetune.stages import Training
 from llamanas.job import Job
 from llamanas.models.decoder import load_decoder
@@ -68,8 +67,8 @@ def reference_rows(run: Job, device: str) -> list[dict]:
     """Rows of artifact ``baselines`` that the baselines are compared with, on the report split of every task.
 
     ``pretrained`` and ``finetuned`` are the full network before and after the fine-tuning that all methods start from;
-    ``ours`` is, for each wanted size, the super-network's largest rung of the importance ladder that is as small,
-    without any search. Training tokens are those after the fine-tuning.
+    ``ours`` is, for each wanted size that the importance ladder reaches, the super-network's largest rung that is as
+    small, without any search. Training tokens are those after the fine-tuning.
     """
     shape = shape_of(read_config(run.source("supernet") / "config.json"))
     space, importance = search_space(shape, run.params["space"]), run.rows("importance")
@@ -79,12 +78,13 @@ def reference_rows(run: Job, device: str) -> list[dict]:
     for ratio in run.params["ratios"]:
         rung = next((rung for rung in rungs if ratio * rung.parameters(shape) <= full), None)
         if rung is None:
-            raise LlamaNasError(f"baselines.ratios has {ratio}, but the ladder reaches no network that is so small.")
-        ours.append(("ours", rung, tokens))
+            print(f"the ladder reaches no network that is {ratio:g} times smaller")
+        else:
+            ours.append(("ours", rung, tokens))
     return [
         *_measured(run, run.source("model"), [("pretrained", shape.full, 0)], device),
         *_measured(run, run.source("finetune"), [("finetuned", shape.full, 0)], device),
-        *_measured(run, run.source("supernet"), ours, device),
+        *(_measured(run, run.source("supernet"), ours, device) if ours else []),
     ]
 
 

@@ -6,9 +6,9 @@ FLOAT = "fp32"  # the name of the files that are not quantized
 PARTS = ("qkv", "o", "gate_up", "down", "head")  # matrix products; those of one input are quantized alike
 MEASURED = ("dynamic", "budget")  # methods that need the sensitivity of each product
 SETTINGS: dict[str, dict] = {
-    "weight_only": {"bits": 8, "block_size": 32, "symmetric": True, "eight_bits": []},
-    "dynamic": {"float_share": 0.2},
-    "budget": {"bits_per_weight": 6.5},
+    "weight_only": {"bits": 8, "block_size": 32, "symmetric": True, "eight_bits": [], "equalize": True},
+    "dynamic": {"float_share": 0.2, "equalize": True},
+    "budget": {"bits_per_weight": 6.5, "equalize": True},
 }
 
 

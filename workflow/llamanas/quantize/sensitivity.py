@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from llamanas.architecture import Architecture
@@ -24,20 +25,25 @@ class QuantizedProduct(TorchNetwork):
 
     target, way = "", ""
 
-    def quantize(self, target: str, way: str) -> None:
-        """Quantize the product of this name alone."""
+    def quantize(self, target: str, way: str, scale: Tensor | None) -> None:
+        """Quantize the product of this name alone, its inputs [inputs] scaled."""
         self.target, self.way = target, way
-        self._weight = fake_quantized(self.weights[f"{target}.weight"], way)
+        weight = self.weights[f"{target}.weight"]
+        self._scale = torch.ones_like(weight[0]) if scale is None else scale
+        self._weight = fake_quantized(weight * self._scale, way)
 
     def product(self, name: str, x: Tensor) -> Tensor:
         if name != self.target:
             return super().product(name, x)
+        x = x / self._scale
         return linear(
             fake_activations(x) if self.way == "dynamic" else x, self._weight, self.weights.get(f"{name}.bias")
         )
 
 
-def bits_rows(folder: Path, architecture: Architecture, tokens: list[int], device: str) -> list[dict]:
+def bits_rows(
+    folder: Path, architecture: Architecture, tokens: list[int], device: str, scales: dict[str, NDArray]
+) -> list[dict]:
     """Rows of artifact ``bits``: for each product and way the divergence of the network with that product quantized.
 
     The mean Kullback-Leibler divergence in nats from the float32 network, over the positions of a text. Layers before
@@ -48,6 +54,7 @@ def bits_rows(folder: Path, architecture: Architecture, tokens: list[int], devic
         architecture: the sub-network.
         tokens: the text.
         device: torch device.
+        scales: of the inputs of products, as they are quantized.
 
     Raises:
         LlamaNasError: weights missing or truncated.
@@ -57,10 +64,11 @@ def bits_rows(folder: Path, architecture: Architecture, tokens: list[int], devic
     network = QuantizedProduct(config, tensors, device, "float32")
     network.prepare(1, len(tokens), 1)
     with torch.inference_mode():
-        return _rows(network, torch.tensor([tokens], device=device))
+        known = {product: torch.from_numpy(scale).to(device) for product, scale in scales.items()}
+        return _rows(network, torch.tensor([tokens], device=device), known)
 
 
-def _rows(network: QuantizedProduct, tokens: Tensor) -> list[dict]:
+def _rows(network: QuantizedProduct, tokens: Tensor, scales: dict[str, Tensor]) -> list[dict]:
     positions = torch.arange(tokens.shape[1], device=tokens.device)
     states = [network.embed(tokens)]
     for prefix in network.layers:
@@ -74,7 +82,7 @@ def _rows(network: QuantizedProduct, tokens: Tensor) -> list[dict]:
         row: dict = {"product": product, "layer": layer, "part": part_of(product)}
         row["weights"] = network.weights[f"{product}.weight"].numel()
         for way in WAYS:
-            network.quantize(product, way)
+            network.quantize(product, way, scales.get(product))
             x = states[first]
             for prefix in network.layers[first:]:
                 x = network.layer(prefix, x, positions)

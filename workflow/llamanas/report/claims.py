@@ -6,6 +6,7 @@ from typing import NamedTuple
 import yaml
 
 from llamanas.errors import LlamaNasError
+from llamanas.report.comparison import REFERENCES
 from llamanas.report.results import Results
 from llamanas.report.summary import FULL
 from llamanas.report.words import points, times
@@ -109,18 +110,20 @@ def _quantized(results: Results, files: list[dict], published: float | None) -> 
 
 
 def _baselines(results: Results, files: list[dict], published: float | None) -> Verdict:
-    if not results.baselines:
+    pruned = [row for row in results.baselines if row["method"] not in REFERENCES]
+    if not pruned:
         return Verdict([], "not measured in this run; “snakemake baselines” measures it")
     ours = {(row["task"], _target(row, results)): row for row in results.baselines if row["method"] == "ours"}
     better, worse, lines = 0, 0, []
-    for row in results.baselines:
+    for row in pruned:
         mine = ours.get((row["task"], _target(row, results)))
-        if mine is None or row["method"] in ("ours", "pretrained", "finetuned"):
+        if mine is None:
             continue
         better += mine["ci_low"] > row["ci_high"]
         worse += mine["ci_high"] < row["ci_low"]
-    pairs = sum(row["method"] not in ("ours", "pretrained", "finetuned") for row in results.baselines)
-    lines.append(f"of {pairs} comparisons {better} are better and {worse} worse with intervals apart, the rest overlap")
+    lines.append(
+        f"of {len(pruned)} comparisons {better} are better and {worse} worse with intervals apart, the rest overlap"
+    )
     return Verdict(lines, "better more often than worse" if better > worse else "not shown")
 
 
@@ -145,7 +148,11 @@ def _one_fine_tuning(results: Results, files: list[dict], published: float | Non
 
 def _genetic_search(results: Results, files: list[dict], published: float | None) -> Verdict:
     search = results.settings["search"]
-    line = f"{search['algorithm']}, population {search['population']}, {search['generations'] + 1} generations"
+    measured = ", ".join(f"{len(rows)} for {task}" for task, rows in results.archives.items())
+    line = (
+        f"{search['algorithm']}, population {search['population']}, generation 0 and {search['generations']} more; "
+        f"networks measured: {measured}"
+    )
     return Verdict(
         [line], "done so" if search["algorithm"] in ("linas", "nsga2") else "another algorithm was asked for"
     )

@@ -4,15 +4,19 @@ from itertools import cycle
 
 from matplotlib.axes import Axes
 
+from llamanas.report.front import draw_chance
 from llamanas.report.style import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, VERMILION, drawing
 
-REFERENCES = {"pretrained": "before fine-tuning", "finetuned": "full network, fine-tuned", "ours": "ladder, no search"}
+REFERENCES = {"pretrained": "base model", "finetuned": "fine-tuned full network", "ours": "ladder, no search"}
 _COLORS = VERMILION, GREEN, PURPLE, INK, GREY, ORANGE
 _MARKERS = "s^vDPX<>hp"  # one for each series, since colours come again
 
 
-def draw_comparison(task: str, baselines: list[dict], picks: list[dict]) -> str:
-    """SVG of accuracy with confidence intervals on the report split: rows of artifact ``baselines`` and the picks."""
+def draw_comparison(task: str, baselines: list[dict], picks: list[dict], chance: float | None) -> str:
+    """SVG of accuracy with confidence intervals on the report split: rows of artifact ``baselines`` and the picks.
+
+    ``chance`` is the accuracy of guessing, if there is one.
+    """
     series: dict[str, list[dict]] = {}
     for row in baselines:
         series.setdefault(REFERENCES.get(row["method"], row["method"].replace("_", " ")), []).append(row)
@@ -25,6 +29,7 @@ def draw_comparison(task: str, baselines: list[dict], picks: list[dict]) -> str:
         for (label, rows), color, marker in zip(sorted(series.items()), cycle(_COLORS), cycle(_MARKERS), strict=False):
             places = [(row["parameters"], row["accuracy"], row["ci_low"], row["ci_high"]) for row in rows]
             _series(axes, label, places, marker, color)
+        draw_chance(axes, chance)
         axes.set(
             xlabel="parameters (millions)", ylabel="accuracy (%)", title=f"Report split, {baselines[0]['n']} questions"
         )

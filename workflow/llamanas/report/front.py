@@ -16,13 +16,20 @@ SCORE_LABELS = {"search_score": "search score", "search_accuracy": "search accur
 
 
 def draw_front(
-    task: str, archive: list[dict], front: list[dict], picks: list[dict], shape: ModelShape, score: str
+    task: str,
+    archive: list[dict],
+    front: list[dict],
+    picks: list[dict],
+    shape: ModelShape,
+    score: str,
+    chance: float | None,
 ) -> str:
     """SVG of a task's front in two panels that share the axis of sizes.
 
     Above, accuracy on the report split with confidence intervals of the front's members, the picks and the full
     network, whose interval is a band; filled members cannot be told from the full network. Below, ``score`` on the
-    search split of every measured network: other items, so never on one axis with the first.
+    search split of every measured network: other items, so never on one axis with the first. ``chance`` is the accuracy
+    of guessing, if there is one.
     """
     full = shape.full
     shown = {row["architecture"]: row for row in [*front, *picks]}
@@ -31,6 +38,7 @@ def draw_front(
         report, search = drawn.figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
         _draw_full(report, front[0], full.parameters(shape))
         _draw_members(report, list(members.values()))
+        draw_chance(report, chance)
         _draw_search(search, archive, {row["architecture"] for row in front}, full.id, score)
         _mark_members(drawn, report, task, list(shown.values()))
         _mark_searched(drawn, search, task, archive, shown.keys(), score)
@@ -52,6 +60,12 @@ def _draw_full(axes: Axes, row: dict, parameters: int) -> None:
     axes.axhline(accuracy, color=ORANGE, linewidth=1)
     axes.plot(parameters / 1e6, accuracy, label="full network", zorder=4, linestyle="none", **_STAR)
     axes.axhspan(low, high, color=ORANGE, alpha=0.2, linewidth=0, label="interval of full network")
+
+
+def draw_chance(axes: Axes, chance: float | None) -> None:
+    """A line at the accuracy that guessing has, where accuracies are in percent."""
+    if chance is not None:
+        axes.axhline(100 * chance, color=GREY, linewidth=1, linestyle="--", label="guessing", zorder=1)
 
 
 def _draw_members(axes: Axes, rows: list[dict]) -> None:

@@ -10,7 +10,9 @@ from llamanas.artifacts import whole_file
 from llamanas.benchmark.latency import sum_error
 from llamanas.report import words
 from llamanas.report.claims import judged_claims, read_claims
+from llamanas.report.comparison import REFERENCES
 from llamanas.report.files import exported_files, recommended
+from llamanas.report.questions import question_view
 from llamanas.report.results import Results
 from llamanas.report.strip import strip
 from llamanas.report.style import themed
@@ -90,6 +92,10 @@ def task_view(task: str, results: Results, summary: list[dict]) -> dict:
     files = exported_files(task, results, summary)
     healing = [row for row in results.healing if row["task"] == task]
     return {
+        "references": {
+            row["method"]: row for row in results.baselines if row["task"] == task and row["size_ratio"] == 1
+        },
+        "pruned": any(row["method"] not in REFERENCES for row in results.baselines),
         "healing": healing,
         "healing_tau": rank_agreement(healing),
         "name": task,
@@ -108,29 +114,6 @@ def task_view(task: str, results: Results, summary: list[dict]) -> dict:
         "take": recommended(files) if files else None,
         "networks": network_rows(task, results),
     }
-
-
-def question_view(questions: list[dict]) -> dict | None:
-    """What the questions of a multiple-choice task are like: ``choices`` at most, ``chance``, and an ``example``."""
-    asked = [row for row in questions if row["split"] == "report" and row["kind"] == "multiple_choice"]
-    if not asked:
-        return None
-    first = asked[0]
-    return {
-        "choices": max(len(row["branches"]) for row in asked),
-        "chance": sum(1 / len(row["branches"]) for row in asked) / len(asked),
-        "splits": sorted({row["source_split"] for row in asked}),
-        "example": {
-            "text": shortened(first["context_text"]),
-            "choices": [shortened(text) for text in first["choice_texts"]],
-            "right": [shortened(first["choice_texts"][gold]) for gold in first["gold"]],
-        },
-    }
-
-
-def shortened(text: str) -> str:
-    """The end of a text, where a question asks what it asks."""
-    return text if len(text) <= 300 else f"\u2026{text[-300:]}"
 
 
 def pick_rows(task: str, results: Results) -> list[dict]:

@@ -15,6 +15,7 @@ from llamanas.report.front import draw_front
 from llamanas.report.page import write_page
 from llamanas.report.probabilities import draw_probabilities
 from llamanas.report.progress import draw_progress
+from llamanas.report.questions import chance_of
 from llamanas.report.results import Results
 from llamanas.report.summary import summarize
 from llamanas.report.usage import usage_by_rule
@@ -98,10 +99,12 @@ def draw_all(results: Results) -> dict[str, dict[str, str]]:
     score = results.settings["search"]["score"]
     fronts, architectures, probabilities, comparisons = {}, {}, {}, {}
     for task, picks in results.picks.items():
+        chance = chance_of(results.questions.get(task, []))
         probabilities[task] = draw_probabilities(task, results.fronts[task], results.shape)
         if rows := [row for row in results.baselines if row["task"] == task]:
-            comparisons[task] = draw_comparison(task, rows, picks)
-        fronts[task] = draw_front(task, results.archives[task], results.fronts[task], picks, results.shape, score)
+            comparisons[task] = draw_comparison(task, rows, picks, chance)
+        measured = results.archives[task], results.fronts[task]
+        fronts[task] = draw_front(task, *measured, picks, results.shape, score, chance)
         architectures[task] = draw_architectures(task, picks, results.shape)
     training = {"losses": draw_losses(results.losses)} if results.losses else {}
     training |= {"importance": draw_importance(results.importance)}
