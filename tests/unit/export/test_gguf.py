@@ -11,7 +11,7 @@ from tokenizers.pre_tokenizers import Metaspace
 from transformers import PreTrainedTokenizerFast
 
 from checkpoints import TEXTS, sentencepiece_tokenizer, tiny_tokenizer
-from conftest import tiny_model
+from conftest import ROPES, tiny_model
 from llamanas.architecture import Architecture
 from llamanas.errors import LlamaNasError
 from llamanas.export.gguf import write_gguf
@@ -33,18 +33,6 @@ DIFFERING = [
     Architecture((True, True, True, True), (0, 128, 128, 0)),  # the first and the last MLP are missing
     Architecture((False,) * 4, (128, 0, 64, 0)),  # no attention at all
 ]
-ROPES = {
-    "linear": {"rope_type": "linear", "factor": 2.0, "rope_theta": 10000.0},
-    "llama3": {
-        "rope_type": "llama3",
-        "factor": 8.0,
-        "low_freq_factor": 1.0,
-        "high_freq_factor": 4.0,
-        "original_max_position_embeddings": 64,
-        "rope_theta": 5e5,
-    },
-    "yarn": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64, "rope_theta": 1e4},
-}
 PROMPT = np.random.default_rng(0).integers(320, size=200).tolist()
 
 
