@@ -77,7 +77,7 @@ rule all:
     default_target: True
     input:
         rules.report.output,
-        PADDED,
+        VARIANTS,
         GGUF_FILES,
         GGUF_ACCURACY,
         rules.record_run.output,

@@ -82,6 +82,7 @@ wildcard_constraints:
     generation=r"\d+",
     precision="|".join([FLOAT, *RECIPES]),
     recipe="|".join(RECIPES),
+    variant="padded|deci",
     gguf_type="F32|F16|Q8_0|Q6_K|Q5_K_M|Q4_K_M",
     stage="finetune|train_supernet",
 

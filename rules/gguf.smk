@@ -21,7 +21,7 @@ rule export_gguf:
         runtime=runtime("export_gguf"),
     params:
         **SHARED,
-        version=2,
+        version=3,
     script:
         "../workflow/scripts/export_gguf.py"
 

@@ -37,35 +37,35 @@ rule extract_subnet:
         **SHARED,
         **CARD,
         version=3,
-        pad=False,
+        variant="",
     script:
         "../workflow/scripts/extract_subnet.py"
 
 
-use rule extract_subnet as pad_subnet with:
+use rule extract_subnet as extract_variant with:
     output:
-        weights=RESULTS / "padded/{task}/{pick}/model.safetensors",
-        config=RESULTS / "padded/{task}/{pick}/config.json",
-        manifest=RESULTS / "padded/{task}/{pick}/manifest.parquet",
+        weights=RESULTS / "{variant}/{task}/{pick}/model.safetensors",
+        config=RESULTS / "{variant}/{task}/{pick}/config.json",
+        manifest=RESULTS / "{variant}/{task}/{pick}/manifest.parquet",
     log:
-        LOGS / "pad_subnet/{task}/{pick}.log",
+        LOGS / "extract_variant/{variant}/{task}/{pick}.log",
     benchmark:
-        LOGS / "pad_subnet/{task}/{pick}.tsv"
+        LOGS / "extract_variant/{variant}/{task}/{pick}.tsv"
     resources:
-        mem_mb=memory("pad_subnet"),
-        runtime=runtime("pad_subnet"),
+        mem_mb=memory("extract_variant"),
+        runtime=runtime("extract_variant"),
     params:
         **SHARED,
         **CARD,
         version=3,
-        pad=True,
+        variant=lambda wildcards: wildcards.variant,
 
 
-PADDED = [
-    RESULTS / "padded" / task / pick / "manifest.parquet"
+VARIANTS = [
+    RESULTS / variant / task / pick / "manifest.parquet"
+    for variant in config["export"]["variants"]
     for task in config["tasks"]
     for pick in EXPORTED[1:]  # the full network's layers are alike
-    if "padded" in config["export"]["variants"]
 ]
 
 

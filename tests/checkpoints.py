@@ -6,7 +6,7 @@ from pathlib import Path
 import gguf
 import numpy as np
 import regex
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast, Qwen2Tokenizer
 
 from conftest import tiny_model
@@ -100,6 +100,34 @@ def tiny_tokenizer(family: str = "llama") -> PreTrainedTokenizerFast:
         backend.pre_tokenizer = Qwen2Tokenizer().backend_tokenizer.pre_tokenizer
     names = {"bos_token": SPECIAL[1], "eos_token": SPECIAL[2], "pad_token": SPECIAL[0], "unk_token": SPECIAL[0]}
     return PreTrainedTokenizerFast(tokenizer_object=backend, chat_template=TEMPLATE, **names)
+
+
+def sentencepiece_tokenizer(normalizer=None, pre_tokenizer=None) -> PreTrainedTokenizerFast:
+    """A BPE tokenizer laid out as those converted from sentencepiece: control tokens, bytes, pieces, letters.
+
+    A piece has a merge for each way in which two others make it. Without arguments a space goes before every text.
+    """
+    learned, texts = Tokenizer(models.BPE()), [text.replace(" ", "\u2581") for text in TEXTS if text.isprintable()]
+    trainer = trainers.BpeTrainer(vocab_size=140, show_progress=False)
+    texts = [text for text in texts if text.isascii()] + ["\u2581" * 7, "\u2581the\u2581cats\u2581and\u2581they"] * 2
+    learned.train_from_iterator(texts, trainer)
+    made = ["".join(pair) for pair in json.loads(learned.to_str())["model"]["merges"]]
+    letters = sorted({letter for text in texts for letter in text})
+    control = ["<unk>", "<s>", "</s>"]
+    bytes_ = [f"<0x{byte:02X}>" for byte in range(256)]
+    ids = {piece: index for index, piece in enumerate(dict.fromkeys([*control, *bytes_, *made, *letters]))}
+    splits = [(piece[:at], piece[at:]) for piece in dict.fromkeys(made) for at in range(1, len(piece))]
+    merges = [pair for pair in splits if set(pair) <= ids.keys()]
+    backend = Tokenizer(models.BPE(ids, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    if not (normalizer or pre_tokenizer):
+        normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
+    if normalizer:
+        backend.normalizer = normalizer
+    if pre_tokenizer:
+        backend.pre_tokenizer = pre_tokenizer
+    backend.post_processor = processors.TemplateProcessing("<s> $A", "<s> $A $B", [("<s>", 1)])
+    backend.decoder = decoders.Sequence([decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()])
+    return PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>", bos_token="<s>", eos_token="</s>")
 
 
 def vocabulary_and_merges(tokenizer: PreTrainedTokenizerFast) -> tuple[list[str], list[str]]:

@@ -21,6 +21,18 @@ SIZES = {
     "max_position_embeddings": 256,
     "pad_token_id": 0,
 }
+ROPES = {  # scaled rotary positions, as a config.json tells of them
+    "linear": {"rope_type": "linear", "factor": 2.0, "rope_theta": 10000.0},
+    "llama3": {
+        "rope_type": "llama3",
+        "factor": 8.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 64,
+        "rope_theta": 5e5,
+    },
+    "yarn": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64, "rope_theta": 1e4},
+}
 
 
 def pytest_addoption(parser) -> None:

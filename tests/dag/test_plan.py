@@ -54,10 +54,10 @@ def test_gguf_files_and_their_accuracy_are_planned_where_asked_for(tmp_path):
     assert plan == DEFAULT | {"export_gguf": 8, "benchmark_gguf_accuracy": 12}, run.stdout
 
 
-def test_padded_folders_are_planned_where_asked_for(tmp_path):
-    (tmp_path / "padded.yaml").write_text(yaml.safe_dump({"export": {"variants": ["padded"]}}))
-    plan = planned_jobs(snakemake(tmp_path, "-n", "--configfile", "padded.yaml").stdout)
-    assert plan == DEFAULT | {"pad_subnet": 3}
+def test_further_folders_are_planned_where_asked_for(tmp_path):
+    (tmp_path / "more.yaml").write_text(yaml.safe_dump({"export": {"variants": ["padded", "deci"]}}))
+    plan = planned_jobs(snakemake(tmp_path, "-n", "--configfile", "more.yaml").stdout)
+    assert plan == DEFAULT | {"extract_variant": 6}
 
 
 def test_baselines_are_planned_by_their_name_alone(tmp_path):

@@ -270,11 +270,13 @@ def test_what_is_off_by_default_is_made_where_asked_for(finished, tmp_path):
     pytest.importorskip("cyllama", reason="needs llama.cpp: pip install -c requirements.lock -e '.[gguf]'")
     folder, pick = tmp_path / "copy", "tiny_sounds/half_way"
     shutil.copytree(finished, folder)
-    asked = {"export": {"variants": ["padded"], "gguf": ["F16"], "gguf_accuracy": True}}
+    asked = {"export": {"variants": ["padded", "deci"], "gguf": ["F16"], "gguf_accuracy": True}}
     gguf = f"results/benchmark/{pick}/F16/accuracy.parquet"
-    run = snakemake(folder, f"results/padded/{pick}/config.json", gguf, *changed(folder, **asked))
+    run = snakemake(
+        folder, *(f"results/{name}/{pick}/config.json" for name in ("padded", "deci")), gguf, *changed(folder, **asked)
+    )
     assert run.returncode == 0, run.stdout[-5000:]
-    assert planned_jobs(run.stdout) == {"pad_subnet": 1, "export_gguf": 1, "benchmark_gguf_accuracy": 1}
+    assert planned_jobs(run.stdout) == {"extract_variant": 2, "export_gguf": 1, "benchmark_gguf_accuracy": 1}
 
     own, padded = folder / f"results/subnets/{pick}", folder / f"results/padded/{pick}"
     assert not [*padded.glob("*.py")] and "Zeros stand here" in (padded / "README.md").read_text()

@@ -157,7 +157,7 @@ FILES = {
     "fetch_model": (2, 2, 1),
     "build_supernet": (2, 2, 1),
     "extract_subnet": (2, 2, 1),
-    "pad_subnet": (2, 2, 1),
+    "extract_variant": (2, 2, 1),
     "export_onnx": (3, 3, 1),
     "quantize": (2.5, 1.5, 0.25),
     "export_gguf": (1, 2, 1),

@@ -1,4 +1,4 @@
-"""Rules extract_subnet and pad_subnet: a pick as a stand-alone Hugging Face folder."""
+"""Rules extract_subnet and extract_variant: a pick as a stand-alone Hugging Face folder."""
 
 from llamanas.job import job
 
@@ -15,5 +15,5 @@ with job(snakemake) as run:
     about = Run(
         run.wildcards.task, run.wildcards.pick, run.seed_root, package_versions(), run.params["card"], picked, healed
     )  # fmt: skip
-    write_folder(source, run.architecture(shape), destination, run.params["license"], about, run.params["pad"])
+    write_folder(source, run.architecture(shape), destination, run.params["license"], about, run.params["variant"])
     run.write("manifest", manifest_rows(destination))

@@ -1,13 +1,17 @@
 """GGUF files in llama.cpp itself against the super-network's views."""
 
+import json
+
 import gguf
 import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer, normalizers
+from tokenizers.pre_tokenizers import Metaspace
 from transformers import PreTrainedTokenizerFast
 
-from checkpoints import TEXTS, tiny_tokenizer
-from conftest import tiny_model
+from checkpoints import TEXTS, sentencepiece_tokenizer, tiny_tokenizer
+from conftest import ROPES, tiny_model
 from llamanas.architecture import Architecture
 from llamanas.errors import LlamaNasError
 from llamanas.export.gguf import write_gguf
@@ -29,18 +33,6 @@ DIFFERING = [
     Architecture((True, True, True, True), (0, 128, 128, 0)),  # the first and the last MLP are missing
     Architecture((False,) * 4, (128, 0, 64, 0)),  # no attention at all
 ]
-ROPES = {
-    "linear": {"rope_type": "linear", "factor": 2.0, "rope_theta": 10000.0},
-    "llama3": {
-        "rope_type": "llama3",
-        "factor": 8.0,
-        "low_freq_factor": 1.0,
-        "high_freq_factor": 4.0,
-        "original_max_position_embeddings": 64,
-        "rope_theta": 5e5,
-    },
-    "yarn": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64, "rope_theta": 1e4},
-}
 PROMPT = np.random.default_rng(0).integers(320, size=200).tolist()
 
 
@@ -163,6 +155,62 @@ def test_tokens_equal_those_of_the_folder(tmp_path, kind):
     assert "".join(map(network.piece, ids)) == texts[0]
     assert network.chat_template == tokenizer.chat_template
     assert network.ends(tokenizer.eos_token_id)
+
+
+SPACES = ["a", " a", "   the cats", "they  and   the    cats ", "\n the\n\n\tcats", "</s> the</s>cats", "\u2581a", " "]
+REPLACE = normalizers.Replace(" ", "\u2581")
+
+
+def sentencepiece_folder(path, tokenizer):
+    tiny_model("llama", vocab_size=400).save_pretrained(path)
+    tokenizer.save_pretrained(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "parts", [{}, {"normalizer": REPLACE}, {"pre_tokenizer": Metaspace(prepend_scheme="never", split=False)}], ids=str
+)
+def test_sentencepiece_tokens_equal_those_of_the_folder(tmp_path, parts):
+    folder = sentencepiece_folder(tmp_path, sentencepiece_tokenizer(**parts))
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+    network = exported(folder, FULL, tmp_path / "model.gguf")
+    texts = [*filter(None, TEXTS), *SPACES]
+    assert [network.encode(text) for text in texts] == [tokenizer(text).input_ids for text in texts]
+    text = "they cost 12 cats"
+    assert "".join(map(network.piece, tokenizer(text).input_ids[1:])) == " " * (not parts) + text
+
+
+def with_fewer_merges():
+    """Merges as trained from texts: one for each piece."""
+    tokenizer = sentencepiece_tokenizer()
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    merges = {"".join(pair): pair for pair in state["model"]["merges"]}
+    state["model"]["merges"] = list(merges.values())
+    return PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(state)), bos_token="<s>")
+
+
+def with_a_word():
+    tokenizer = sentencepiece_tokenizer()
+    tokenizer.add_tokens(["word"])
+    return tokenizer
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: sentencepiece_tokenizer(pre_tokenizer=Metaspace(prepend_scheme="first", split=False)),
+        lambda: sentencepiece_tokenizer(pre_tokenizer=Metaspace(prepend_scheme="always", split=False)),
+        lambda: sentencepiece_tokenizer(pre_tokenizer=Metaspace(prepend_scheme="never")),  # spaces are not joined
+        lambda: sentencepiece_tokenizer(normalizers.Sequence([normalizers.NFKC(), REPLACE])),
+        with_fewer_merges,
+        with_a_word,
+    ],
+)
+def test_a_sentencepiece_tokenizer_that_llamacpp_does_not_reproduce_is_refused(tmp_path, make):
+    folder = sentencepiece_folder(tmp_path / "folder", make())
+    with pytest.raises(LlamaNasError, match="does not reproduce the tokenizer"):
+        write_gguf(folder, FULL, tmp_path / "model.gguf", "F32")
+    assert list(tmp_path.iterdir()) == [folder]
 
 
 def test_a_folder_without_tokenizer_is_refused(family_folder, tmp_path):

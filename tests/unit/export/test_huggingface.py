@@ -1,17 +1,19 @@
 """Exported folders against the super-network: same logits, and what users do with a model works."""
 
 import json
+import shutil
 
 import pytest
 import torch
 import transformers
-from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
-from conftest import tiny_model
+from conftest import ROPES, tiny_model
 from llamanas.architecture import Architecture
 from llamanas.errors import LlamaNasError
 from llamanas.export.card import Run
 from llamanas.export.huggingface import write_folder
+from llamanas.export.weights import begun_with_attention
 from llamanas.models.decoder import load_decoder
 from llamanas.models.families import SUPPORTED
 from llamanas.models.place import Sequence
@@ -26,18 +28,6 @@ DIFFERING = [
     Architecture((False, False, True, False), (128, 128, 128, 0)),
 ]
 ALIKE = [Architecture((False, True, False, True), (0, 128, 0, 128)), Architecture((True,) * 4, (64,) * 4)]
-ROPES = {
-    "linear": {"rope_type": "linear", "factor": 2.0, "rope_theta": 10000.0},
-    "llama3": {
-        "rope_type": "llama3",
-        "factor": 8.0,
-        "low_freq_factor": 1.0,
-        "high_freq_factor": 4.0,
-        "original_max_position_embeddings": 64,
-        "rope_theta": 5e5,
-    },
-    "yarn": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64, "rope_theta": 1e4},
-}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -94,7 +84,7 @@ def test_scaled_rotary_positions_are_kept(tmp_path, rope):
 
 @pytest.mark.parametrize("architecture", DIFFERING, ids=lambda a: a.id)
 def test_padded_with_zeros_it_is_an_ordinary_model_with_the_same_logits(family, family_folder, tmp_path, architecture):
-    write_folder(family_folder, architecture, tmp_path, "apache-2.0", pad=True)
+    write_folder(family_folder, architecture, tmp_path, "apache-2.0", variant="padded")
     own = getattr(transformers, f"{SUPPORTED[family]}ForCausalLM")
     model, report = own.from_pretrained(tmp_path, output_loading_info=True)
     assert not any(report[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
@@ -108,11 +98,41 @@ def test_padded_with_zeros_it_is_an_ordinary_model_with_the_same_logits(family, 
     assert f"{model.num_parameters():,} parameters" in text
 
 
+@pytest.mark.parametrize("architecture", DIFFERING, ids=lambda a: a.id)
+def test_deci_variant_has_the_same_weights_and_tells_of_each_layer(family, family_folder, tmp_path, architecture):
+    folder = tmp_path / "deci"
+    if family == "qwen3":
+        with pytest.raises(LlamaNasError, match="Qwen3"):
+            write_folder(family_folder, architecture, folder, "mit", variant="deci")
+        assert not folder.exists()
+        return
+    write_folder(family_folder, architecture, folder, "mit", variant="deci")
+    blocks = AutoConfig.from_pretrained(folder, trust_remote_code=True).block_configs
+    kept, first = architecture.kept_layers, architecture.kept_layers[0]
+    assert [block.attention.no_op for block in blocks] == [not architecture.attention[i] and i > first for i in kept]
+    assert {block.attention.n_heads_in_group for block in blocks if not block.attention.no_op} == {2}
+    widths = [0 if block.ffn.no_op else block.ffn.intermediate_size for block in blocks]
+    assert widths == [architecture.intermediate_sizes[i] for i in kept]
+    assert not any(hasattr(block.ffn, "ffn_mult") for block in blocks)  # vLLM would round it
+
+    write_folder(family_folder, begun_with_attention(architecture), tmp_path / "own", "mit")
+    shutil.copy(folder / "model.safetensors", tmp_path / "own")
+    same_logits(family_folder, architecture, tmp_path / "own")
+    text = (folder / "README.md").read_text()
+    assert "from vllm import LLM" in text and ("Zeros stand here" in text) == (not architecture.attention[first])
+
+
+def test_deci_variant_of_alike_layers_is_an_ordinary_model(family, family_folder, tmp_path):
+    write_folder(family_folder, ALIKE[0], tmp_path, "apache-2.0", variant="deci")
+    assert not list(tmp_path.glob("*.py")) and "AutoModelForCausalLM" in (tmp_path / "README.md").read_text()
+    same_logits(family_folder, ALIKE[0], tmp_path)
+
+
 def test_biases_of_llama_are_kept(tmp_path):
     tiny_model("llama", attention_bias=True, mlp_bias=True).save_pretrained(tmp_path)
     write_folder(tmp_path, MIXED, tmp_path / "cut", "mit")
     same_logits(tmp_path, MIXED, tmp_path / "cut")
-    write_folder(tmp_path, MIXED, tmp_path / "padded", "mit", pad=True)
+    write_folder(tmp_path, MIXED, tmp_path / "padded", "mit", variant="padded")
     same_logits(tmp_path, MIXED, tmp_path / "padded")
 
 

@@ -4,7 +4,7 @@ from pathlib import PurePath
 from typing import NamedTuple
 
 from llamanas.architecture import Architecture, ModelShape
-from llamanas.export.weights import padded
+from llamanas.export.weights import stored_as
 from llamanas.models.families import SUPPORTED
 
 
@@ -26,25 +26,32 @@ class Run(NamedTuple):
 
 
 def model_card(
-    shape: ModelShape, architecture: Architecture, license: str, run: Run | None = None, pad: bool = False
+    shape: ModelShape, architecture: Architecture, license: str, run: Run | None = None, variant: str = ""
 ) -> str:
     """Markdown with the front matter that the Hugging Face hub reads; without a run it tells of the network alone."""
     full, kept = shape.full, architecture.kept_layers
     own, whole = architecture.parameters(shape), full.parameters(shape)
-    alike = {(architecture.attention[i], architecture.intermediate_sizes[i]) for i in kept}
+    stored = stored_as(architecture, shape, variant)
+    alike = {(stored.attention[i], stored.intermediate_sizes[i]) for i in kept}
     plain = len(alike) == 1 and all(part for choice in alike for part in choice)
-    option = "" if plain else ", trust_remote_code=True"
-    code = (
-        "All layers are alike, so that any tool for this family loads it."
-        if plain
-        else "Its layers differ, which no class of transformers provides for: the modeling file in this folder does."
-    )
-    if pad:
-        option, stored = "", padded(architecture, shape).parameters(shape)
+    option, library = "" if plain else ", trust_remote_code=True", "transformers"
+    use = f"""from transformers import AutoModelForCausalLM, AutoTokenizer
+
+model = AutoModelForCausalLM.from_pretrained("this folder"{option})
+tokenizer = AutoTokenizer.from_pretrained("this folder"{option})"""
+    code = "Its layers differ, which no class of transformers provides for: the modeling file in this folder does."
+    if plain:
+        code = "All layers are alike, so that any tool for this family loads it."
+    elif variant == "deci":
         code = (
-            "Zeros stand here for all that its layers lack, so that any tool for this family loads it:\n"
-            f"{stored:,} parameters are stored and computed. It answers as the network without them, but narrower and\n"
-            "missing parts save nothing."
+            "Its layers differ, which vLLM's `DeciLMForCausalLM` provides for; transformers does not load this folder."
+        )
+        library = "vllm"
+        use = 'from vllm import LLM\n\nmodel = LLM("this folder", trust_remote_code=True)'
+    if stored != architecture:
+        code += (
+            f"\nZeros stand here for what its layers lack: {stored.parameters(shape):,} parameters are stored and\n"
+            "computed. It answers as the network without them, but these narrower and missing parts save nothing."
         )
     rows = [
         f"| {number} | {layer} | {'yes' if architecture.attention[layer] else 'no'} "
@@ -54,7 +61,7 @@ def model_card(
     return (
         f"""---
 license: {license}
-{_base_model(run)}library_name: transformers
+{_base_model(run)}library_name: {library}
 pipeline_tag: text-generation
 tags: [neural-architecture-search, llama-nas]
 ---
@@ -65,10 +72,7 @@ tags: [neural-architecture-search, llama-nas]
 {code}
 
 ```python
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
-model = AutoModelForCausalLM.from_pretrained("this folder"{option})
-tokenizer = AutoTokenizer.from_pretrained("this folder"{option})
+{use}
 ```
 
 The full network was fine-tuned once together with its sub-networks, and this one was chosen among them by a search for

@@ -8,43 +8,49 @@ from safetensors.torch import save_file
 
 from llamanas.architecture import Architecture, ModelShape
 from llamanas.artifacts import whole_file
+from llamanas.errors import LlamaNasError
 from llamanas.export.card import Run, model_card
-from llamanas.export.weights import PaddedTensors, SubnetTensors, WeightFile, padded
+from llamanas.export.weights import PaddedTensors, SubnetTensors, WeightFile, stored_as
 from llamanas.models.families import SUPPORTED, read_config, shape_of
 from llamanas.progress import progress
 
 TEMPLATE = Path(__file__).with_name("modeling_hetero_llama.py")
+DECILM = Path(__file__).with_name("configuration_decilm.py")
 WEIGHTS = "model.safetensors"
 TOKENIZER = "tokenizer_config.json"
 COMPANIONS = ("tokenizer.json", TOKENIZER, "chat_template.jinja", "generation_config.json")
 
 
 def write_folder(
-    source: Path, architecture: Architecture, destination: Path, license: str, run: Run | None = None, pad: bool = False
+    source: Path, architecture: Architecture, destination: Path, license: str, run: Run | None = None, variant: str = ""
 ) -> None:
     """Write a sub-network of the super-network in ``source``; its weights are put in place last.
 
     Where all layers are alike, the folder is an ordinary model of its family. Otherwise it brings its own modeling
-    code, under a model type of its own, so that nothing loads it without that code. With ``pad`` zeros make all layers
-    alike, which costs what the narrower and missing parts had saved. The model card tells of ``run``.
+    code, under a model type of its own, so that nothing loads it without that code. In the variant ``padded`` zeros
+    make all layers alike, which costs what the narrower and missing parts had saved; ``deci`` is for vLLM's own class
+    of networks whose layers differ (:func:`deci_config`). The model card tells of ``run``.
 
     Raises:
-        LlamaNasError: weights missing or truncated, an unsupported network, or no space left on the device.
+        LlamaNasError: weights missing or truncated, an unsupported network or one that the variant cannot hold, or no
+            space left on the device.
     """
     config = read_config(source / "config.json")
     shape = shape_of(config)
-    exported = subnet_config(config, shape, padded(architecture, shape) if pad else architecture)
+    stored = stored_as(architecture, shape, variant)
+    exported = (deci_config if variant == "deci" else subnet_config)(config, shape, stored)
     _write_text(destination / "config.json", json.dumps(exported, indent=2) + "\n")
-    _write_text(destination / "README.md", model_card(shape, architecture, license, run, pad))
+    _write_text(destination / "README.md", model_card(shape, architecture, license, run, variant))
     if code := modeling_file(exported):
-        _write_text(destination / code, modeling_code(shape.family))
+        _write_text(destination / code, DECILM.read_text() if variant == "deci" else modeling_code(shape.family))
     for name in COMPANIONS:
         if (source / name).exists():
             text = (source / name).read_text()
             _write_text(destination / name, _tokenizer_config(text) if name == TOKENIZER else text)
     with whole_file(destination / WEIGHTS) as temporary:
-        cut_from = PaddedTensors if pad else SubnetTensors
-        tensors = cut_from(WeightFile(source / WEIGHTS), architecture, shape)
+        weights = WeightFile(source / WEIGHTS)
+        own = SubnetTensors(weights, architecture, shape)
+        tensors = own if stored == architecture else PaddedTensors(own, SubnetTensors(weights, stored, shape))
         cut = dict(progress(tensors.items(), "cut", len(tensors), "tensor"))
         save_file(cut, temporary, metadata={"format": "pt"})
         shutil.copymode(destination / "config.json", temporary)  # safetensors makes it readable by its owner alone
@@ -75,6 +81,43 @@ def subnet_config(config: dict, shape: ModelShape, architecture: Architecture) -
             f"{number:0{digits}}": _layer_config(architecture, layer) for number, layer in enumerate(kept)
         },
     }
+
+
+def deci_config(config: dict, shape: ModelShape, architecture: Architecture) -> dict:
+    """The config.json for vLLM's ``DeciLMForCausalLM`` (its nemotron_nas.py), where layers differ.
+
+    MLPs have their exact widths, ``intermediate_size``: a ``ffn_mult``, which most such files have, is rounded up to a
+    multiple of 256. vLLM has no configuration of this model type, so that the folder brings one.
+
+    Raises:
+        LlamaNasError: layers differ and have what that class leaves out.
+    """
+    exported = subnet_config(config, shape, architecture)
+    if not exported.pop("per_layer_config", None):
+        return exported
+    if shape.query_key_norm:
+        raise LlamaNasError(
+            "vLLM's DeciLM has no norms of queries and keys, so that no Qwen3 network whose layers differ is exported "
+            "to it. Leave deci out of export.variants; vLLM runs the folder in results/subnets if all layers kept have "
+            "their attention."
+        )
+    if shape.sliding_window:
+        exported["layer_types"] = ["sliding_attention"] * architecture.depth
+    return exported | {
+        "model_type": "nemotron-nas",
+        "architectures": ["DeciLMForCausalLM"],
+        "auto_map": {"AutoConfig": f"{DECILM.stem}.DeciLMConfig"},
+        "qkv_bias": shape.attention_bias,
+        "block_configs": [_block(shape, architecture, layer) for layer in architecture.kept_layers],
+    }
+
+
+def _block(shape: ModelShape, architecture: Architecture, layer: int) -> dict:
+    """What ``block_configs`` says of one layer."""
+    attention, width = architecture.attention[layer], architecture.intermediate_sizes[layer]
+    group = {"n_heads_in_group": shape.heads // shape.kv_heads} if attention else {}
+    size = {"intermediate_size": width} if width else {}
+    return {"attention": {"no_op": not attention} | group, "ffn": {"no_op": not width} | size}
 
 
 def _layer_config(architecture: Architecture, layer: int) -> dict:

@@ -1,6 +1,9 @@
 """The tokenizer of a Hugging Face folder as the keys of a GGUF file."""
 
 import json
+import re
+from itertools import pairwise
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,10 @@ _PROBES = (
     "it's  WE'LL\n\n\t2024\u5e74 na\u00efve (or snake_case) x+1=2. ",
     " costs $1,234.50\r\n\r\n  Yes!!!",
 )
+# What a sentencepiece tokenizer may do to a text but llama.cpp does not: treat spaces at its ends or several of them in
+# some other way, normalize letters, leave out control characters.
+_SPACES = ("a", "a b", " a", "  a", "a ", "a  b", "a   b    c", "a\n\n b\r\n\tc", "\n", " ")
+_LETTERS = ("A", "e\u0301\u00e9", "\ufb01\u00bd\uff21\u00a0x", "\u200b\x07\u6771\u4eac\U0001f642")
 
 
 def add_vocabulary(writer: gguf.GGUFWriter, folder: Path, size: int) -> None:
@@ -38,8 +45,9 @@ def add_vocabulary(writer: gguf.GGUFWriter, folder: Path, size: int) -> None:
     if model.get("byte_fallback"):
         writer.add_tokenizer_model("llama")
         writer.add_tokenizer_pre("default")
-        writer.add_token_scores(_scores(tokens, merges))
-        writer.add_add_space_prefix("Prepend" in json.dumps([backend["normalizer"], backend["pre_tokenizer"]]))
+        scores = _scores(tokens, merges)
+        writer.add_token_scores(scores)
+        writer.add_add_space_prefix(_space_prefix(tokenizer, dict(zip(tokens, scores, strict=True)), folder))
     else:
         writer.add_tokenizer_model("gpt2")
         writer.add_tokenizer_pre(_splitting(tokenizer, folder))
@@ -76,6 +84,54 @@ def _scores(tokens: list[str], merges: list[str]) -> list[float]:
     for rank, merge in enumerate(merges):
         ranks.setdefault(merge.replace(" ", ""), rank)
     return [-float(ranks.get(token, len(merges))) for token in tokens]
+
+
+def _space_prefix(tokenizer: PreTrainedTokenizerFast, scores: dict[str, float], folder: Path) -> bool:
+    """Whether a space goes before texts, once llama.cpp is known to make the tokenizer's own tokens with it.
+
+    Compared are texts that tell ways to treat spaces and letters apart, each token that is added to the vocabulary
+    between two words, and the text of every other token.
+    """
+
+    def own(text: str) -> list[str]:
+        return tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).tokens
+
+    added = tokenizer.get_added_vocab()
+    cut = re.compile(f"({'|'.join(map(re.escape, sorted(added, key=len, reverse=True))) or '(?!)'})")
+    space = own("a") == _llamacpp_tokens("a", scores, cut, True)
+    texts = [*_SPACES, *_LETTERS, *(f"a{token}b {token} c" for token in added)]
+    texts += [token.replace("\u2581", " ") for token in tokenizer.get_vocab() if token not in added]
+    for text in texts:
+        if (wanted := own(text)) != (found := _llamacpp_tokens(text, scores, cut, space)):
+            raise LlamaNasError(
+                f"llama.cpp does not reproduce the tokenizer in {folder}: of {text!r} it would make {found} instead of "
+                f"{wanted}. Leave export.gguf empty; the Hugging Face folder and the ONNX file run."
+            )
+    return space
+
+
+def _llamacpp_tokens(text: str, scores: dict[str, float], cut: re.Pattern, space: bool) -> list[str]:
+    """Tokens of a text as llama.cpp makes them by ``scores`` (src/llama-vocab.cpp, llm_tokenizer_spm).
+
+    Added tokens, which ``cut`` matches, are cut out first, and what is between them begins with one more space if
+    ``space``. There, the two neighbours that make the token of highest score are joined, the first ones of equals,
+    until none make a token. Characters without a token become their bytes.
+    """
+    tokens: list[str] = []
+    for number, part in enumerate(cut.split(text)):
+        if number % 2:
+            tokens.append(part)
+            continue
+        pieces = list((" " * (space and part != "") + part).replace(" ", "\u2581"))
+        while len(pieces) > 1:
+            joined = [scores.get(left + right, -inf) for left, right in pairwise(pieces)]
+            at = max(range(len(joined)), key=joined.__getitem__)
+            if joined[at] == -inf:
+                break
+            pieces[at : at + 2] = [pieces[at] + pieces[at + 1]]
+        for piece in pieces:
+            tokens += [piece] if piece in scores else [f"<0x{byte:02X}>" for byte in piece.encode()]
+    return tokens
 
 
 def _splitting(tokenizer: PreTrainedTokenizerFast, folder: Path) -> str:

@@ -88,31 +88,37 @@ class SubnetTensors(Mapping[str, Tensor]):
 
 
 class PaddedTensors(Mapping[str, Tensor]):
-    """The tensors of a sub-network whose layers are made alike, by :func:`padded`: zeros where it has nothing.
+    """The tensors of a sub-network in the shapes of a larger one of as many layers: zeros where it has nothing.
 
     Channels of zeros add zero to the residual stream, and so do parts of zeros, whatever their norms are (here ones).
     """
 
-    def __init__(self, tensors: Mapping[str, Tensor], architecture: Architecture, shape: ModelShape) -> None:
-        self._own = SubnetTensors(tensors, architecture, shape)
-        self._alike = SubnetTensors(tensors, padded(architecture, shape), shape)
+    def __init__(self, own: SubnetTensors, larger: SubnetTensors) -> None:
+        self._own, self._larger = own, larger
 
     def __getitem__(self, name: str) -> Tensor:
         if name not in self._own:
-            like = self._alike[name]
+            like = self._larger[name]
             return torch.ones_like(like) if name.endswith("norm.weight") else torch.zeros_like(like)
         own = self._own[name]
         if ".mlp." not in name:
             return own
-        filled = torch.zeros_like(self._alike[name])
+        filled = torch.zeros_like(self._larger[name])
         filled[tuple(slice(size) for size in own.shape)] = own
         return filled
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._alike)
+        return iter(self._larger)
 
     def __len__(self) -> int:
-        return len(self._alike)
+        return len(self._larger)
+
+
+def stored_as(architecture: Architecture, shape: ModelShape, variant: str) -> Architecture:
+    """What a folder of a variant has weights of, zeros where the sub-network itself has nothing."""
+    if variant == "padded":
+        return padded(architecture, shape)
+    return begun_with_attention(architecture) if variant == "deci" else architecture
 
 
 def padded(architecture: Architecture, shape: ModelShape) -> Architecture:
@@ -121,3 +127,10 @@ def padded(architecture: Architecture, shape: ModelShape) -> Architecture:
     width = max(architecture.intermediate_sizes) or shape.intermediate_size
     layers = range(len(architecture.attention))
     return Architecture(tuple(i in kept for i in layers), tuple(width * (i in kept) for i in layers))
+
+
+def begun_with_attention(architecture: Architecture) -> Architecture:
+    """The first kept layer with its attention, without which vLLM's DeciLM does not run; the others as they are."""
+    first = architecture.kept_layers[0]
+    attention = (there or layer == first for layer, there in enumerate(architecture.attention))
+    return Architecture(tuple(attention), architecture.intermediate_sizes)
