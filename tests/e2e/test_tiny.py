@@ -343,14 +343,18 @@ def test_truncated_weights_are_named(finished, tmp_path):
 
 
 @pytest.mark.parametrize("family", ["mistral", "qwen2", "qwen3"])
-def test_other_families_run_through(tmp_path, family):
+def test_other_families_become_files_that_answer(tmp_path, family):
     write_experiment(tmp_path, family, search={"generations": 0, "population": 6}, supernet={"steps": 2})
-    run = snakemake(tmp_path, *CONFIG)
+    accuracy, folder = (
+        "results/benchmark/tiny_sounds/half_way/int8/accuracy.parquet",
+        "results/subnets/tiny_sounds/half_way",
+    )
+    run = snakemake(tmp_path, accuracy, f"{folder}/manifest.parquet", *CONFIG)
     assert run.returncode == 0, run.stdout[-5000:]
-    (row,) = read_table(
-        tmp_path / "results/benchmark/tiny_sounds/half_way/fp32/accuracy.parquet", "accuracy"
-    ).to_pylist()
+    (row,) = read_table(tmp_path / accuracy, "accuracy").to_pylist()
     assert row["n"] == 44
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / folder, trust_remote_code=True)
+    assert torch.isfinite(model(torch.arange(1, 20)[None]).logits).all()
 
 
 def test_racing_spares_items_and_is_the_same_for_any_number_of_chunks(finished, tmp_path):
