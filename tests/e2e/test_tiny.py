@@ -280,6 +280,10 @@ def test_what_is_off_by_default_is_made_where_asked_for(finished, tmp_path):
 
     own, padded = folder / f"results/subnets/{pick}", folder / f"results/padded/{pick}"
     assert not [*padded.glob("*.py")] and "Zeros stand here" in (padded / "README.md").read_text()
+    config = json.loads((folder / f"results/deci/{pick}/config.json").read_text())
+    assert (
+        config["architectures"] == ["DeciLMForCausalLM"] and len(config["block_configs"]) == config["num_hidden_layers"]
+    )
     tokens = torch.arange(1, 20)[None]
     with torch.no_grad():
         expected = AutoModelForCausalLM.from_pretrained(own, trust_remote_code=True)(tokens).logits
