@@ -153,7 +153,7 @@ class Benchmark:
             self.work / "resume", self.finetuned if taught else None, self.config["space"],
             self.importance if stage == "train_supernet" else [],
         )  # fmt: skip
-        (self.work / "resume/state.pt").unlink(missing_ok=True)
+        (self.work / "resume/state.zip").unlink(missing_ok=True)
         seconds, losses = timed(lambda: run_training(self.options.device, Team(), training))
         return seconds, losses
 

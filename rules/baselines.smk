@@ -34,7 +34,7 @@ rule train_baseline:
         runtime=runtime("train_baseline"),
     params:
         **SHARED,
-        processes=PROCESSES,
+        **TOGETHER,
         version=2,
         baselines=BASELINE,
         importance=config["importance"],

@@ -43,8 +43,15 @@ if CLUSTER_GPUS is None and workflow.is_main_process:
         raise WorkflowError(str(error)) from None
 TRAINING_GPUS = GPU * PROCESSES
 MODEL = known_model(config)
-# Of interest to trainings alone.
-COMPUTE = {key: value for key, value in config["compute"].items() if key != "processes"}
+COMPUTE = {
+    key: value
+    for key, value in config["compute"].items()
+    if key not in ("processes", "shard")
+}
+# Of interest to trainings alone; one process has nothing to divide.
+TOGETHER = {"processes": PROCESSES}
+if PROCESSES > 1:
+    TOGETHER["shard"] = config["compute"]["shard"]
 # Whether a task's file may run code says something of the items only where it may.
 DATA = {
     key: value for key, value in config["data"].items() if key != "task_code" or value

@@ -77,7 +77,7 @@ rule finetune:
         runtime=runtime("finetune"),
     params:
         **SHARED,
-        processes=PROCESSES,
+        **TOGETHER,
         version=3,
         finetune=config["finetune"],
     script:

@@ -26,7 +26,7 @@ rule heal:
         runtime=runtime("heal"),
     params:
         **SHARED,
-        processes=PROCESSES,
+        **TOGETHER,
         version=2,
         heal=config["heal"],
     script:

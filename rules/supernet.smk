@@ -24,7 +24,7 @@ rule train_supernet:
         runtime=runtime("train_supernet"),
     params:
         **SHARED,
-        processes=PROCESSES,
+        **TOGETHER,
         version=2,
         supernet=config["supernet"],
         space=config["space"],

@@ -132,7 +132,7 @@ def test_whole_workflow_on_two_nodes_where_everything_goes_wrong(undisturbed, st
     run, watch = start(*command), Watch(there)
 
     # A training hangs until its time is over.
-    cluster.wait_for(lambda: [*there.glob("results/finetune/.resume/*/state.pt")])
+    cluster.wait_for(lambda: [*there.glob("results/finetune/.resume/*/state.zip")])
     number = next(iter(cluster.running("finetune")))
     cluster.send_signal(number, signal.SIGSTOP)
     end_now(number)

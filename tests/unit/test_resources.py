@@ -64,6 +64,17 @@ def test_processes_multiply_memory():
     assert four > 2 * one
 
 
+def test_processes_that_divide_the_network_need_less_than_replicas():
+    about = {"finetune": {"method": "full", "batch_tokens": 1024}}
+    whole, divided = (
+        memory_mb("finetune", config(compute={"processes": 4, "shard": shard}, **about), LARGE, 0)
+        for shard in ("auto", True)
+    )
+    assert 1.3 * 4 * 4 * LARGE.parameters / 2**20 < divided < whole / 2
+    alone = [memory_mb("finetune", config(compute={"shard": shard}, **about), LARGE, 0) for shard in ("auto", True)]
+    assert alone[0] == alone[1]
+
+
 def test_model_is_known_from_its_folder_or_once_it_is_fetched(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     sizes = {

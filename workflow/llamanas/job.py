@@ -18,7 +18,8 @@ from llamanas.devices import leased_devices
 from llamanas.errors import LlamaNasError
 from llamanas.meter import metered
 
-HOW = ("device_tokens", "checkpointing", "checkpoint_steps", "compile", "processes")  # change rounding at most
+# Change rounding at most.
+HOW = ("device_tokens", "checkpointing", "checkpoint_steps", "compile", "processes", "shard")
 
 
 class Job:
@@ -93,6 +94,11 @@ class Job:
         names = {name: self.wildcards[name] for name in ("task", "pick")}
         precision = self.wildcards.get("precision") or self.wildcards["gguf_type"]
         return names | {"precision": precision} | {"architecture": self.architecture(shape).id}
+
+    @property
+    def shard(self) -> bool | str:
+        """Whether the processes of a training divide the network: what `compute.shard` says, if there are several."""
+        return self.params.get("shard", False)
 
     def seed(self, *about: object) -> int:
         """A seed for one purpose of this stage."""

@@ -26,7 +26,7 @@ def rows(schema: dict, path: str = "") -> list[str]:
 
 def _kind(part: dict) -> str:
     if "enum" in part:
-        return " or ".join(f"`{choice}`" for choice in part["enum"])
+        return " or ".join(f"`{choice if isinstance(choice, str) else json.dumps(choice)}`" for choice in part["enum"])
     kind = part.get("type", "")
     return " or ".join(kind) if isinstance(kind, list) else kind
 

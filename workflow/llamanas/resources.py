@@ -35,11 +35,12 @@ AT_ONCE = 32768  # tokens of all networks of a step that pass at once on a CPU
 class Model:
     """Sizes of the full network: parameters, multiply-accumulates of a token, and the values that a token leaves.
 
-    ``kept`` are those that a training pass keeps of a token for its backward pass, ``adapted`` the inputs and outputs
-    of a layer's linear maps, which a rank of adapters costs.
+    ``fixed`` counts the parameters outside of the layers. ``kept`` are the values that a training pass keeps of a token
+    for its backward pass, ``adapted`` the inputs and outputs of a layer's linear maps, which a rank of adapters costs.
     """
 
     parameters: int
+    fixed: int
     macs: int
     layers: int
     hidden: int
@@ -53,7 +54,8 @@ class Model:
         per_token = shape.layers * (8 * h + 3 * q + 4 * i)
         adapted = shape.layers * (3 * (h + i) + 2 * (h + q) + 2 * (h + kv))
         full = shape.full
-        return cls(full.parameters(shape), full.macs_per_token(shape), shape.layers, h, per_token, adapted)
+        sizes = full.parameters(shape), shape.fixed_parameters, full.macs_per_token(shape)
+        return cls(*sizes, shape.layers, h, per_token, adapted)
 
 
 @dataclass(frozen=True)
@@ -214,7 +216,10 @@ def _training(rule: str, config: dict, model: Model, weights: int, stored: int) 
     activations = 4 * min(number * settings["batch_tokens"], settings["device_tokens"] or AT_ONCE) * model.kept
     operations = (6 * number + 2 * bool(teacher)) * model.macs * settings["batch_tokens"] * settings["steps"]
     rounded = weights if config["compute"]["dtype"] == "bfloat16" and not lora else 0  # copies and their gradients
-    memory = weights + 3 * trained + activations + teacher + rounded + LOGITS
+    own = weights + 3 * trained + rounded
+    if config["compute"]["shard"] is True and config["compute"]["processes"] > 1:  # after it was whole in each process
+        own = max(weights, (weights + 3 * trained) / config["compute"]["processes"] + 8 * model.fixed)
+    memory = own + activations + teacher + LOGITS
     saved = (3 * trained if settings["steps"] >= settings["checkpoint_steps"] else 0) * 2
     kept = 0 if rule == "train_baseline" else stored
     return Need(operations, memory, weights + stored, 2 * stored + saved, kept)

@@ -9,7 +9,7 @@ with job(snakemake) as run, run.devices() as devices:
 
     training = Training(
         "finetune", run.source("weights"), run.path("weights"), run.rows("instructions"), run.params["finetune"],
-        run.seed(), run.params["compute"]["dtype"], run.resume,
+        run.seed(), run.params["compute"]["dtype"], run.resume, shard=run.shard,
     )  # fmt: skip
     run.write("losses", run_together(run_training, devices, training))
     run.write("manifest", manifest_rows(run.path("weights").parent))

@@ -12,7 +12,7 @@ with job(snakemake) as run, run.devices() as devices:
     training = Training(
         "heal", run.source("supernet"), run.path("weights"), run.rows("instructions"), run.params["heal"],
         run.seed(*run.wildcards), run.params["compute"]["dtype"], run.resume,
-        teacher=run.source("teacher"), architecture=architecture,
+        teacher=run.source("teacher"), architecture=architecture, shard=run.shard,
     )  # fmt: skip
     run.write("losses", run_together(run_training, devices, training))
     run.write("manifest", manifest_rows(run.path("weights").parent))

@@ -13,7 +13,7 @@ with job(snakemake) as run, run.devices() as devices:
         "train_supernet", run.source("weights"), run.path("weights"), run.rows("instructions"), settings,
         run.seed(), run.params["compute"]["dtype"], run.resume,
         teacher=run.source("weights") if taught else None,
-        space=run.params["space"], importance=run.rows("importance"),
+        space=run.params["space"], importance=run.rows("importance"), shard=run.shard,
     )  # fmt: skip
     run.write("losses", run_together(run_training, devices, training))
     run.write("manifest", manifest_rows(run.path("weights").parent))

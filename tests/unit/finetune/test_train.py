@@ -1,19 +1,23 @@
 """The training loop: adapters, resuming, accumulation, several processes, compiled and recomputed sub-layers."""
 
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 
 import pytest
 import torch
+import torch.distributed as dist
 from safetensors.torch import load_file
 
 from conftest import tiny_model
 from llamanas.architecture import Architecture
 from llamanas.data.packing import flatten, pack
 from llamanas.errors import LlamaNasError
+from llamanas.finetune import stages
 from llamanas.finetune import train as training
 from llamanas.finetune.lora import add_adapters, merge_adapters
-from llamanas.finetune.parallel import run_together
+from llamanas.finetune.parallel import Team, run_together
+from llamanas.finetune.sharded import whole
 from llamanas.finetune.stages import Training, run_training
 from llamanas.finetune.strategies import Pass, full_network, one_network
 from llamanas.models import decoder as decoder_module
@@ -155,7 +159,7 @@ def test_resumed_training_equals_an_unbroken_one(folder, tmp_path, monkeypatch):
 )
 def test_a_damaged_state_is_not_taken_up(folder, tmp_path, monkeypatch, damage):
     _, losses = trained(folder, tmp_path)
-    state = tmp_path / "state.pt"
+    state = tmp_path / "state.zip"
     state.write_bytes(damage(state.read_bytes()))
     steps, step = [], training.schedule
     monkeypatch.setattr(training, "schedule", lambda *a: steps.append(a[0]) or step(*a))
@@ -180,11 +184,11 @@ def test_memory_decides_how_much_passes_at_once(folder, monkeypatch):
     decoder, gpu, memory = load_decoder(folder).requires_grad_(), torch.device("cuda"), SimpleNamespace()
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: memory)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 10**6)
-    settings = SETTINGS | {"batch_tokens": 16384, "compile": True}
+    settings, one = SETTINGS | {"batch_tokens": 16384, "compile": True}, Team()
 
-    def at_once(total, dtype="bfloat16", **changes):
+    def at_once(total, dtype="bfloat16", team=one, **changes):
         memory.total_memory = total
-        return training._at_once(decoder, 3, settings | changes, gpu, dtype, False)
+        return training._at_once(decoder, 3, settings | changes, gpu, dtype, False, team)
 
     fits, small = 10**9, 3 * 10**7
     assert at_once(fits) == (pytest.approx(5e8 / (4 * (8 * 64 + 3 * 64 + 4 * 128)), rel=0.02), False)
@@ -192,6 +196,26 @@ def test_memory_decides_how_much_passes_at_once(folder, monkeypatch):
     assert at_once(small, "float32") == (training.LEAST, True)
     assert at_once(small, "float32", checkpointing=False) == (training.LEAST, False)
     assert at_once(fits, device_tokens=100) == (100, False)
+    assert at_once(fits)[0] == at_once(fits, team=Team(0, 4))[0] < at_once(fits, team=Team(0, 4, True))[0]
+
+
+@pytest.mark.parametrize(
+    ("shard", "count", "device", "memory", "divided"),
+    [
+        (True, 2, "cpu", 0, True),
+        (False, 2, "cuda", 0, False),
+        (True, 1, "cuda", 0, False),
+        ("auto", 2, "cpu", 0, False),
+        ("auto", 2, "cuda", 1.3, False),
+        ("auto", 2, "cuda", 1.1, True),
+    ],
+)
+def test_auto_divides_what_one_gpu_cannot_hold(folder, tmp_path, monkeypatch, shard, count, device, memory, divided):
+    parameters = sum(parameter.numel() for parameter in load_decoder(folder).parameters())
+    total = SimpleNamespace(total_memory=memory * 22 * parameters / 0.9)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: total)
+    task = Training("heal", folder, tmp_path, [], SETTINGS | FULL, 3, "bfloat16", tmp_path, folder, shard=shard)
+    assert stages._shards(device, Team(0, count), task) is divided
 
 
 def test_compiled_sub_layers_serve_any_number_of_tokens_texts_and_networks(folder, monkeypatch):
@@ -237,26 +261,120 @@ def test_resumed_training_in_bfloat16_equals_an_unbroken_one(folder, tmp_path):
     assert_equal_weights(unbroken, resumed)
 
 
-def test_two_processes_train_as_one(folder, tmp_path):
-    decoder = load_decoder(folder)
-    batch = pack(EXAMPLES)
+TWO = ["cpu", "cpu"]
+FULL = {"method": "full", "learning_rate": 1e-3}
+
+
+def run_stage(folder, target, devices, shard=True, stage="train_supernet", function=run_training, **changes):
+    """What ``function`` returns of a training in a process on each device; the network as it was is its teacher."""
+    decoder, batch = load_decoder(folder), pack(EXAMPLES)
     importance = channel_rows(decoder, batch) + sensitivity_rows(decoder, batch, [0, 32, 64])
-    settings = SETTINGS | {"strategy": "stratified", "steps": 4, "batch_tokens": 100, "smallest_share": 0.0}
-    results = []
-    for devices in (["cpu"], ["cpu", "cpu"]):
-        target = tmp_path / str(len(devices))
-        task = Training(
-            "train_supernet", folder, target / "model.safetensors", EXAMPLES, settings, 3, "float32", target / "state",
-            folder, SPACE, importance,
-        )  # fmt: skip
-        results.append((run_together(run_training, devices, task), load_file(target / "model.safetensors")))
-    (losses, weights), (again, others) = results
-    assert [row["subnet"] for row in losses] == [row["subnet"] for row in again]
-    assert [row["tokens"] for row in losses] == [row["tokens"] for row in again]
-    assert [row["loss"] for row in losses] == pytest.approx([row["loss"] for row in again], rel=1e-4)
-    assert {row["stage"] for row in again} == {"train_supernet"}
+    dtype = changes.pop("dtype", "float32")
+    settings = SETTINGS | {"strategy": "stratified", "steps": 4, "batch_tokens": 100, "smallest_share": 0.0} | changes
+    task = Training(
+        stage, folder, target / "model.safetensors", EXAMPLES, settings, 3, dtype, target / "state", folder, SPACE,
+        importance, SUBNET if stage == "heal" else None, shard,
+    )  # fmt: skip
+    return run_together(function, devices, task)
+
+
+def assert_alike(one, other, folders, tolerance=1e-4):
+    for column in ("step", "subnet", "tokens", "stage"):
+        assert [row[column] for row in one] == [row[column] for row in other]
+    assert [row["loss"] for row in one] == pytest.approx([row["loss"] for row in other], rel=tolerance)
+    weights, others = (load_file(folder / "model.safetensors") for folder in folders)
+    assert weights.keys() == others.keys()
     for name, tensor in weights.items():
-        torch.testing.assert_close(tensor, others[name], atol=1e-4, rtol=0)
+        torch.testing.assert_close(tensor, others[name], atol=tolerance, rtol=0)
+
+
+def test_two_processes_train_as_one(folder, tmp_path):
+    folders = tmp_path / "one", tmp_path / "two"
+    losses = run_stage(folder, folders[0], ["cpu"])
+    assert_alike(losses, run_stage(folder, folders[1], TWO, shard="auto"), folders)
+    assert {row["stage"] for row in losses} == {"train_supernet"}
+
+
+def watched(device, team, task):
+    """Losses, norms of gradients, and how many weights and moments each process holds when a state is first saved."""
+    sizes, norms, save, clip = [], [], training._save, torch.nn.utils.clip_grad_norm_
+
+    def saved(path, trained, optimizer, step, losses, team):
+        states = [{"weight": weight, **optimizer.state.get(weight, {})} for weight in trained.values()]
+        tensors = ([state[kind] for state in states if kind in state] for kind in ("weight", "exp_avg", "exp_avg_sq"))
+        sizes.append([sum((t.to_local() if team.shards else t).numel() for t in each) for each in tensors])
+        save(path, trained, optimizer, step, losses, team)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "_save", saved)
+        patch.setattr(torch.nn.utils, "clip_grad_norm_", lambda *about: norms.append(float(whole(clip(*about)))))
+        losses = run_training(device, team, task)
+    held = [sizes[0]] * team.count
+    if team.count > 1:
+        dist.all_gather_object(held, sizes[0])
+    return losses, norms, held
+
+
+@pytest.mark.parametrize(
+    ("changes", "tolerance"),
+    [
+        (FULL | {"hidden_weight": 0.1}, 1e-4),
+        ({"method": "lora"}, 1e-4),
+        (FULL | {"stage": "heal", "device_tokens": 4, "checkpointing": True}, 1e-4),  # more parts than examples
+        (FULL | {"dtype": "bfloat16"}, 5e-3),
+    ],
+    ids=["full", "lora", "parts", "bfloat16"],
+)
+def test_two_processes_that_divide_the_network_train_as_one(folder, tmp_path, changes, tolerance):
+    folders = tmp_path / "one", tmp_path / "two"
+    losses, norms, (full,) = run_stage(folder, folders[0], ["cpu"], function=watched, **changes)
+    again, others, held = run_stage(folder, folders[1], TWO, function=watched, **changes)
+    assert_alike(losses, again, folders, tolerance)
+    assert len(norms) == 4 and norms == pytest.approx(others, rel=10 * tolerance)
+    assert len(held) == 2
+    for part in held:
+        assert part == pytest.approx([size / 2 for size in full], rel=0.01)
+
+
+def killed_in_the_fourth_step(device, team, task):
+    schedule = training.schedule
+
+    def stopped(step, *about):
+        if step == 3:
+            raise LlamaNasError("killed")
+        return schedule(step, *about)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "schedule", stopped)
+        return run_training(device, team, task)
+
+
+def broken_and_unbroken(device, team, task):
+    with pytest.raises(LlamaNasError, match="killed"):
+        killed_in_the_fourth_step(device, team, task)
+    other = task.destination.parent.with_name("unbroken")
+    unbroken = replace(task, destination=other / "model.safetensors", resume=other / "state")
+    return [run_training(device, team, each) for each in (task, unbroken)]
+
+
+def test_a_resumed_training_of_a_divided_network_equals_an_unbroken_one(folder, tmp_path):
+    resumed, unbroken = run_stage(folder, tmp_path / "resumed", TWO, function=broken_and_unbroken, **FULL)
+    assert_alike(unbroken, resumed, [tmp_path / "unbroken", tmp_path / "resumed"], 0)
+
+
+def test_one_process_goes_on_with_adapters_that_two_have_divided(folder, tmp_path):
+    folders = tmp_path / "unbroken", tmp_path / "resumed"
+    with pytest.raises(LlamaNasError, match="killed"):
+        run_stage(folder, folders[1], TWO, function=killed_in_the_fourth_step)
+    assert [path.name for path in (folders[1] / "state").iterdir()] == ["state.zip"]
+    resumed = run_stage(folder, folders[1], ["cpu"])
+    assert_alike(run_stage(folder, folders[0], ["cpu"]), resumed, folders)
+
+
+def test_a_state_of_other_weights_is_not_taken_up(folder, tmp_path, capsys):
+    trained(folder, tmp_path, method="full")
+    _, losses = trained(folder, tmp_path)
+    assert "holds other weights" in capsys.readouterr().out and losses[0]["step"] == 0
 
 
 def test_no_steps_leave_the_network_as_it_is(folder, tmp_path):

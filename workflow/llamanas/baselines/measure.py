@@ -38,7 +38,7 @@ def prepare(run: Job, device: str) -> Training:
     return Training(
         "baseline", folder, run.resume / "trained/model.safetensors", examples, run.params["baselines"],
         run.seed(), run.params["compute"]["dtype"], run.resume,
-        teacher=run.source("weights"), architecture=Architecture(tuple(attention), tuple(widths)),
+        teacher=run.source("weights"), architecture=Architecture(tuple(attention), tuple(widths)), shard=run.shard,
     )  # fmt: skip
 
 

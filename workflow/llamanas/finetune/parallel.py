@@ -1,4 +1,7 @@
-"""Training in several processes, a GPU each where there are any: replicas that add up their gradients in each step."""
+"""Training in several processes, a GPU each where there are any.
+
+They are replicas that add up their gradients in each step, or divide weights, gradients and moments (`sharded.py`).
+"""
 
 import os
 import sys
@@ -20,6 +23,7 @@ class Team:
 
     rank: int = 0
     count: int = 1
+    shards: bool = False  # whether each holds a part of the network, instead of all
 
     @property
     def leads(self) -> bool:
@@ -31,6 +35,13 @@ class Team:
         if self.count > 1:
             for tensor in tensors:
                 dist.all_reduce(tensor)
+
+    def agreed(self, value: Any) -> Any:
+        """What the leading process gives, for all."""
+        values = [value]
+        if self.count > 1:
+            dist.broadcast_object_list(values)
+        return values[0]
 
 
 def run_together(function: Callable[..., Any], devices: list[str], *arguments: Any) -> Any:
@@ -83,7 +94,9 @@ def _member(function: Callable[..., Any], devices: list[str], threads: int, *arg
     dist.init_process_group("gloo" if devices[rank] == "cpu" else "nccl")
     try:
         return function(devices[rank], Team(rank, len(devices)), *arguments)
-    except LlamaNasError as error:  # all processes raise the same one
+    except LlamaNasError as error:  # all processes raise the same one, or the leading one cannot write and others die
+        if rank == 0:
+            print(error, file=sys.stderr)
         return error
     finally:
         dist.destroy_process_group()

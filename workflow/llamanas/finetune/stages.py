@@ -1,13 +1,16 @@
 """The trainings of the workflow: from one folder of weights to another, in one process or several."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+import torch
 
 from llamanas.architecture import Architecture
 from llamanas.finetune.parallel import Team
 from llamanas.finetune.strategies import Plan, Sampler, full_network, one_network, super_network
-from llamanas.finetune.train import train
+from llamanas.finetune.train import train, trains_adapters
 from llamanas.models.decoder import Decoder, load_decoder
+from llamanas.models.families import read_config, shape_of
 from llamanas.supernet.build import copy_companions, write_weights
 from llamanas.supernet.ladder import Ladder
 from llamanas.supernet.order import channel_orders, order_channels
@@ -20,6 +23,7 @@ class Training:
 
     ``stage`` is finetune, train_supernet, heal or baseline. ``teacher`` is the folder of a network to learn from. The
     importance orders the channels before a super-network is trained; ``architecture`` is the one network to train.
+    ``shard`` is `compute.shard` of the configuration.
     """
 
     stage: str
@@ -34,6 +38,7 @@ class Training:
     space: dict = field(default_factory=dict)
     importance: list[dict] = field(default_factory=list)
     architecture: Architecture | None = None
+    shard: bool | str = False
 
     def plan(self, decoder: Decoder) -> Plan:
         """The passes of each step."""
@@ -48,13 +53,31 @@ class Training:
 
 def run_training(device: str, team: Team, training: Training) -> list[dict]:
     """Train on one device of a team; the leading process writes the weights. Returns rows of artifact ``losses``."""
-    decoder = load_decoder(training.source, device)
+    team = replace(team, shards=team.agreed(_shards(device, team, training)))
+    decoder = load_decoder(training.source, "cpu" if team.shards else device)
     if training.stage == "train_supernet":
         order_channels(decoder, channel_orders(training.importance, [decoder.shape.intermediate_size]))
     teacher = load_decoder(training.teacher, device, training.dtype) if training.teacher else None
     about = training.settings, training.seed, training.dtype, training.resume, teacher, team
     losses = train(decoder, training.plan(decoder), training.examples, *about)
+    if team.leads or team.shards:
+        write_weights(decoder, training.destination, team.leads)
     if team.leads:
-        write_weights(decoder, training.destination)
         copy_companions(training.source, training.destination.parent)
     return [row | {"stage": training.stage} for row in losses]
+
+
+def _shards(device: str, team: Team, training: Training) -> bool:
+    """Whether the network is divided; `auto` does so where one GPU cannot hold what a replica keeps all the time.
+
+    That are the weights, gradients and moments (and rounded copies, in bfloat16) of what is trained, and the teacher,
+    for which three quarters of the memory are there; the rest is for activations.
+    """
+    if team.count == 1 or training.shard != "auto" or device == "cpu":
+        return team.count > 1 and training.shard is True
+    shape = shape_of(read_config(training.source / "config.json"))
+    parameters, narrow = shape.full.parameters(shape), training.dtype == "bfloat16"
+    each = 4 if trains_adapters(parameters, training.settings) else 20 if narrow else 16
+    if training.teacher:
+        each += 2 if narrow else 4
+    return each * parameters > 0.75 * torch.cuda.get_device_properties(device).total_memory

@@ -1,9 +1,8 @@
 """The one training loop: any plan of passes, resumable at any saved step, in one process or several."""
 
+import json
 import math
-import pickle
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from llamanas.architecture import Architecture
@@ -23,6 +22,7 @@ from llamanas.finetune.losses import Targets, Teacher, head_loss, hidden_loss
 from llamanas.finetune.parallel import Team
 from llamanas.finetune.recorded import Recorded
 from llamanas.finetune.rounded import Rounded
+from llamanas.finetune.sharded import placed, shard, whole
 from llamanas.finetune.strategies import Pass, Plan
 from llamanas.models.decoder import Decoder, Layer
 from llamanas.models.joined import join, separate
@@ -33,6 +33,7 @@ from llamanas.resources import AT_ONCE
 LOSSES_AT_ONCE = 16  # read from the device together: each reading waits for it
 GRADIENT_NORM = 1.0
 LEAST = 8192  # tokens of a part that keep a GPU busy; rather than divide more, activations are computed again
+PROGRESS = "progress.json"  # in a saved state, beside weights and moments
 LARGE = 10**9  # parameters from which `auto` trains adapters
 
 
@@ -46,11 +47,14 @@ class Done(NamedTuple):
 
 
 class Part(NamedTuple):
-    """What one process passes through the networks at once, with the answer tokens of the whole step's batch."""
+    """What one process passes through the networks at once, with the answer tokens of the whole step's batch.
+
+    Losses are shares of these numbers; of a part that does not count they are infinite.
+    """
 
     batch: Answers
-    answers: int
-    positions: int
+    answers: float
+    positions: float
 
 
 def train(
@@ -69,7 +73,7 @@ def train(
     ``settings`` is section ``finetune``, ``supernet`` or ``heal`` of the config. Passes with a teacher learn from the
     full network of ``teacher``, or without one from what the step's first pass, the full network, has just computed.
     Every draw depends on the seed and the step alone, so a training that goes on from the state in folder ``resume``
-    equals an unbroken one.
+    equals an unbroken one. A team that divides the network takes a whole decoder, on any device, and leaves it divided.
 
     Raises:
         LlamaNasError: the loss is not finite, no example has a right answer, or a batch is too small to be divided.
@@ -78,25 +82,30 @@ def train(
         return []
     team = team or Team()
     torch.manual_seed(seed)
-    lora = _trains_adapters(decoder, settings)
+    lora = trains_adapters(sum(parameter.numel() for parameter in decoder.parameters()), settings)
     if lora:
         decoder.requires_grad_(False)
         add_adapters(decoder, settings["lora"])
     else:
-        join(decoder)
+        if not team.shards:
+            join(decoder)
         decoder.requires_grad_(True)
+    if team.shards:
+        shard(decoder, dtype)
+        settings = settings | {"compile": False}  # what gathers the weights is not for the compiler
     peak = settings["learning_rate"] or (0.001 if lora else 0.0003)
     examples, length = _usable(examples, plan, settings, team)
-    trained = [parameter for parameter in decoder.parameters() if parameter.requires_grad]
-    device = trained[0].device
+    trained = {name: parameter for name, parameter in decoder.named_parameters() if parameter.requires_grad}
+    weights = list(trained.values())
+    device = weights[0].device
     networks = max(len(plan(step)) for step in range(2))
-    at_once, recomputes = _at_once(decoder, networks, settings, device, dtype, lora)
+    at_once, recomputes = team.agreed(_at_once(decoder, networks, settings, device, dtype, lora, team))
     optimizer = torch.optim.AdamW(
-        trained, peak, betas=(0.9, 0.95), weight_decay=settings["weight_decay"], fused=device.type == "cuda"
+        weights, peak, betas=(0.9, 0.95), weight_decay=settings["weight_decay"], fused=device.type == "cuda"
     )
-    saved = resume / "state.pt"
+    saved = resume / "state.zip"
     done, losses = _resumed(saved, trained, optimizer)
-    rounded = Rounded(decoder) if dtype == "bfloat16" and not lora else None
+    rounded = Rounded(decoder) if dtype == "bfloat16" and not lora and not team.shards else None
     lessons = Recorded(teacher) if teacher else None
     call = _sub_layer(settings, device, dtype, recomputes)
     batches = islice(epochs(examples, settings["batch_tokens"], seed), done, settings["steps"])
@@ -116,28 +125,28 @@ def train(
                 rounded.hand_over()
             tokens += share.batch.tokens
         pending.append(Done(step, passes, sums, tokens))
-        team.add_up([parameter.grad for parameter in trained if parameter.grad is not None])
-        torch.nn.utils.clip_grad_norm_(trained, GRADIENT_NORM)
+        if not team.shards:
+            team.add_up([weight.grad for weight in weights if weight.grad is not None])
+        torch.nn.utils.clip_grad_norm_(weights, GRADIENT_NORM)
         optimizer.step()
         optimizer.zero_grad()
         saves = (step + 1) % settings["checkpoint_steps"] == 0
         if saves or step + 1 == settings["steps"] or len(pending) >= LOSSES_AT_ONCE:
             losses += _read(pending, team, decoder.shape.full)
             pending = []
-        if saves and team.leads:
-            _save(saved, trained, optimizer, step + 1, losses)
+        if saves:
+            _save(saved, trained, optimizer, step + 1, losses, team)
     if lora:
         merge_adapters(decoder)
-    else:
+    elif not team.shards:
         separate(decoder)
     decoder.requires_grad_(False)
     return losses
 
 
-def _trains_adapters(decoder: Decoder, settings: dict) -> bool:
-    if settings["method"] == "auto":
-        return sum(parameter.numel() for parameter in decoder.parameters()) >= LARGE
-    return settings["method"] == "lora"
+def trains_adapters(parameters: int, settings: dict) -> bool:
+    """Whether adapters are trained, and not all weights, in a network of so many parameters."""
+    return parameters >= LARGE if settings["method"] == "auto" else settings["method"] == "lora"
 
 
 def _usable(examples: list[dict], plan: Plan, settings: dict, team: Team) -> tuple[list[dict], int]:
@@ -164,18 +173,22 @@ def _usable(examples: list[dict], plan: Plan, settings: dict, team: Team) -> tup
 def _parts(
     batch: list[dict], most: int, settings: dict, team: Team, length: int, device: torch.device, dtype: str
 ) -> Iterator[Part]:
-    """This process's share of a step's batch, in parts of at most ``most`` tokens and an example."""
+    """This process's share of a step's batch, in parts of at most ``most`` tokens and an example.
+
+    Where the network is divided, all processes must pass as many parts; an empty one is an example that does not count.
+    """
     count = team.count * math.ceil(settings["batch_tokens"] / (team.count * max(most, 1)))
     positions = sum(len(example["answer"]) for example in batch)
     answers = sum(len(example["answer"]) for example in batch if example["labelled"])
-    for part in divide(batch, count)[team.rank :: team.count]:
-        if not part:
+    for own in divide(batch, count)[team.rank :: team.count]:
+        if not own and not team.shards:
             continue
+        part = own or batch[:1]
         if _flattens(device, dtype):
             packed = flatten(part, math.ceil(settings["batch_tokens"] / count) + length, length, str(device))
         else:
             packed = pack(part, str(device))
-        yield Part(packed, answers, positions)
+        yield Part(packed, answers, positions) if own else Part(packed._replace(tokens=0), math.inf, math.inf)
 
 
 def _flattens(device: torch.device, dtype: str) -> bool:
@@ -243,7 +256,7 @@ def _of_any_size(compiled: Callable) -> Callable:
 
 
 def _at_once(
-    decoder: Decoder, networks: int, settings: dict, device: torch.device, dtype: str, lora: bool
+    decoder: Decoder, networks: int, settings: dict, device: torch.device, dtype: str, lora: bool, team: Team
 ) -> tuple[int, bool]:
     """Most tokens that the networks of a step together have in one part, and whether activations are computed again.
 
@@ -255,8 +268,10 @@ def _at_once(
     if device.type == "cpu":
         return given or AT_ONCE, bool(recomputes)
     trained = sum(parameter.numel() for parameter in decoder.parameters() if parameter.requires_grad)
-    left = torch.cuda.get_device_properties(device).total_memory - torch.cuda.memory_allocated(device)
-    left -= trained * (12 if lora or dtype == "float32" else 16)
+    states = trained * (12 if lora or dtype == "float32" else 16)
+    if team.shards:  # and outside of the layers, weights and gradients that are whole during a pass
+        states = trained * 12 // team.count + 8 * decoder.shape.fixed_parameters
+    left = torch.cuda.get_device_properties(device).total_memory - torch.cuda.memory_allocated(device) - states
     shape, size = decoder.shape, 4 if dtype == "float32" else 1 if settings["compile"] else 2
     kept = size * shape.layers * (8 * shape.hidden_size + 3 * shape.query_size + 4 * shape.intermediate_size)
     if recomputes is None:
@@ -293,34 +308,59 @@ def _read(pending: list[Done], team: Team, full: Architecture) -> list[dict]:
     return rows
 
 
-def _save(path: Path, trained: list, optimizer: torch.optim.Optimizer, step: int, losses: list[dict]) -> None:
-    state = {"weights": trained, "optimizer": optimizer.state_dict(), "step": step, "losses": losses}
-    with whole_file(path) as temporary:
-        torch.save(state, temporary)
+def _save(
+    path: Path,
+    trained: dict[str, nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    step: int,
+    losses: list[dict],
+    team: Team,
+) -> None:
+    """Write weights and moments under their names, one at a time; where they are divided all processes take part."""
+    tensors = (
+        (f"{name}/{kind}", tensor)
+        for name, weight in trained.items()
+        for kind, tensor in {"weight": weight, **optimizer.state.get(weight, {})}.items()
+    )
+    if not team.leads:
+        for _, tensor in tensors if team.shards else ():
+            whole(tensor)
+        return
+    with whole_file(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for name, tensor in tensors:
+            with archive.open(name, "w", force_zip64=True) as record:
+                record.write(whole(tensor).numpy().data)
+        archive.writestr(PROGRESS, json.dumps({"step": step, "losses": losses}))
 
 
-def _resumed(path: Path, trained: list, optimizer: torch.optim.Optimizer) -> tuple[int, list[dict]]:
+def _resumed(path: Path, trained: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> tuple[int, list[dict]]:
     """The steps done and their losses, weights and optimizer set to that state; nothing done without a sound state."""
     if not path.exists():
         return 0, []
     try:
-        if zipfile.ZipFile(path).testzip():  # torch does not look at the checksums of its format
-            raise zipfile.BadZipFile("a checksum does not hold")
-        state = torch.load(path, map_location=trained[0].device, weights_only=True)
-    except (
-        OSError,
-        EOFError,
-        RuntimeError,
-        ValueError,
-        pickle.UnpicklingError,
-        zlib.error,
-        zipfile.BadZipFile,
-    ) as error:
+        archive = zipfile.ZipFile(path)
+        if damaged := archive.testzip():
+            raise zipfile.BadZipFile(f"the checksum of {damaged} does not hold")
+        state = json.loads(archive.read(PROGRESS))
+    except Exception as error:  # of many kinds
         print(f"the training begins anew: {path} is damaged ({error})")
         return 0, []
-    with torch.no_grad():
-        for parameter, saved in zip(trained, state["weights"], strict=True):
-            parameter.copy_(saved)
-    optimizer.load_state_dict(state["optimizer"])
+    with archive:
+        there = set(archive.namelist())
+        if not all(f"{name}/weight" in there for name in trained):
+            print(f"the training begins anew: {path} holds other weights, of a training that was not divided alike")
+            return 0, []
+
+        def read(name: str, like: Tensor) -> Tensor:
+            return placed(torch.frombuffer(bytearray(archive.read(name)), dtype=torch.float32).view(like.shape), like)
+
+        moments: dict[int, dict[str, Tensor]] = {}
+        for number, (name, weight) in enumerate(trained.items()):
+            with torch.no_grad():
+                weight.copy_(read(f"{name}/weight", weight))
+            if f"{name}/step" in there:  # else it was not trained so far
+                moments[number] = {kind: read(f"{name}/{kind}", weight) for kind in ("exp_avg", "exp_avg_sq")}
+                moments[number]["step"] = read(f"{name}/step", torch.zeros(()))
+    optimizer.load_state_dict(optimizer.state_dict() | {"state": moments})
     print(f"going on from step {state['step']} of {path}")
     return state["step"], state["losses"]

@@ -253,8 +253,8 @@ def load_decoder(folder: str | Path, device: str = "cpu", dtype: str = "float32"
 
 
 def tensors_to_save(decoder: Decoder) -> dict[str, Tensor]:
-    """The weights under Hugging Face names, on the CPU, a tied head stored once."""
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in decoder.state_dict().items()}
+    """The weights under Hugging Face names, a tied head stored once."""
+    state = decoder.state_dict()
     if decoder.shape.tied_head:
         del state["lm_head.weight"]
     return state
