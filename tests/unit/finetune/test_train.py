@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-import torch.distributed as dist
 from safetensors.torch import load_file
+from watched_training import watched
 
 from conftest import tiny_model
 from llamanas.architecture import Architecture
@@ -17,7 +17,6 @@ from llamanas.finetune import stages
 from llamanas.finetune import train as training
 from llamanas.finetune.lora import add_adapters, merge_adapters
 from llamanas.finetune.parallel import Team, run_together
-from llamanas.finetune.sharded import whole
 from llamanas.finetune.stages import Training, run_training
 from llamanas.finetune.strategies import Pass, full_network, one_network
 from llamanas.models import decoder as decoder_module
@@ -293,26 +292,6 @@ def test_two_processes_train_as_one(folder, tmp_path):
     losses = run_stage(folder, folders[0], ["cpu"])
     assert_alike(losses, run_stage(folder, folders[1], TWO, shard="auto"), folders)
     assert {row["stage"] for row in losses} == {"train_supernet"}
-
-
-def watched(device, team, task):
-    """Losses, norms of gradients, and how many weights and moments each process holds when a state is first saved."""
-    sizes, norms, save, clip = [], [], training._save, torch.nn.utils.clip_grad_norm_
-
-    def saved(path, trained, optimizer, step, losses, team):
-        states = [{"weight": weight, **optimizer.state.get(weight, {})} for weight in trained.values()]
-        tensors = ([state[kind] for state in states if kind in state] for kind in ("weight", "exp_avg", "exp_avg_sq"))
-        sizes.append([sum((t.to_local() if team.shards else t).numel() for t in each) for each in tensors])
-        save(path, trained, optimizer, step, losses, team)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "_save", saved)
-        patch.setattr(torch.nn.utils, "clip_grad_norm_", lambda *about: norms.append(float(whole(clip(*about)))))
-        losses = run_training(device, team, task)
-    held = [sizes[0]] * team.count
-    if team.count > 1:
-        dist.all_gather_object(held, sizes[0])
-    return losses, norms, held
 
 
 @pytest.mark.parametrize(

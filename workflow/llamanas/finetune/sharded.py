@@ -9,9 +9,6 @@ import warnings
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
-from torch.distributed.tensor import DTensor, distribute_tensor
 
 from llamanas.models.decoder import Decoder
 
@@ -21,6 +18,10 @@ def shard(decoder: Decoder, dtype: str) -> None:
 
     In bfloat16, attention and MLP are rounded before they are gathered, and gradients are added up in float32.
     """
+    # Here, since it takes a second to import, and most trainings have one process.
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
+
     # Attention and MLP return views, which are added to the residual stream and never changed in place.
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
     mesh = init_device_mesh("cuda" if dist.get_backend() == "nccl" else "cpu", (dist.get_world_size(),))
@@ -40,13 +41,16 @@ def shard(decoder: Decoder, dtype: str) -> None:
 
 def whole(tensor: Tensor) -> Tensor:
     """The tensor on the CPU. One that is divided is gathered, for which all processes must ask at the same time."""
-    tensor = tensor.detach()
-    return (tensor.full_tensor() if isinstance(tensor, DTensor) else tensor).cpu().contiguous()
+    if hasattr(tensor, "full_tensor"):  # a DTensor, whose module is not imported where nothing is divided
+        tensor = tensor.full_tensor()
+    return tensor.detach().cpu().contiguous()
 
 
 def placed(tensor: Tensor, like: Tensor) -> Tensor:
     """A whole tensor on the device of ``like``, and divided as it is."""
     tensor = tensor.to(like.device)
-    if not isinstance(like, DTensor):
+    if not hasattr(like, "device_mesh") or not hasattr(like, "placements"):
         return tensor
+    from torch.distributed.tensor import distribute_tensor
+
     return distribute_tensor(tensor, like.device_mesh, like.placements, src_data_rank=None)  # each takes its own part
