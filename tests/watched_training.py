@@ -1,9 +1,12 @@
-"""A training that tells what each of its processes holds; in a module of its own, which new processes can import."""
+"""Trainings that are watched or killed, in a module that new processes can import."""
+
+from dataclasses import replace
 
 import pytest
 import torch
 import torch.distributed as dist
 
+from llamanas.errors import LlamaNasError
 from llamanas.finetune import train as training
 from llamanas.finetune.sharded import whole
 from llamanas.finetune.stages import run_training
@@ -27,3 +30,24 @@ def watched(device, team, task):
     if team.count > 1:
         dist.all_gather_object(held, sizes[0])
     return losses, norms, held
+
+
+def killed_in_the_fourth_step(device, team, task):
+    schedule = training.schedule
+
+    def stopped(step, *about):
+        if step == 3:
+            raise LlamaNasError("killed")
+        return schedule(step, *about)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "schedule", stopped)
+        return run_training(device, team, task)
+
+
+def broken_and_unbroken(device, team, task):
+    with pytest.raises(LlamaNasError, match="killed"):
+        killed_in_the_fourth_step(device, team, task)
+    other = task.destination.parent.with_name("unbroken")
+    unbroken = replace(task, destination=other / "model.safetensors", resume=other / "state")
+    return [run_training(device, team, each) for each in (task, unbroken)]

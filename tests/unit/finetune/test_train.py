@@ -1,13 +1,12 @@
 """The training loop: adapters, resuming, accumulation, several processes, compiled and recomputed sub-layers."""
 
-from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from watched_training import watched
+from watched_training import broken_and_unbroken, killed_in_the_fourth_step, watched
 
 from conftest import tiny_model
 from llamanas.architecture import Architecture
@@ -313,27 +312,6 @@ def test_two_processes_that_divide_the_network_train_as_one(folder, tmp_path, ch
     assert len(held) == 2
     for part in held:
         assert part == pytest.approx([size / 2 for size in full], rel=0.01)
-
-
-def killed_in_the_fourth_step(device, team, task):
-    schedule = training.schedule
-
-    def stopped(step, *about):
-        if step == 3:
-            raise LlamaNasError("killed")
-        return schedule(step, *about)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "schedule", stopped)
-        return run_training(device, team, task)
-
-
-def broken_and_unbroken(device, team, task):
-    with pytest.raises(LlamaNasError, match="killed"):
-        killed_in_the_fourth_step(device, team, task)
-    other = task.destination.parent.with_name("unbroken")
-    unbroken = replace(task, destination=other / "model.safetensors", resume=other / "state")
-    return [run_training(device, team, each) for each in (task, unbroken)]
 
 
 def test_a_resumed_training_of_a_divided_network_equals_an_unbroken_one(folder, tmp_path):
