@@ -30,6 +30,7 @@ def test_a_second_run_is_refused_and_ctrl_c_leaves_what_goes_on(folder, finished
         first = subprocess.Popen(
             command(folder, TRAINED, *CONFIG, "--forcerun", "finetune"),
             stdout=output, stderr=output, cwd=folder, start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests in the background ignore Ctrl-C
         )  # fmt: skip
     while first.poll() is None and not (log.exists() and log.read_text()):
         time.sleep(0.05)
