@@ -83,7 +83,7 @@ def test_a_mistake_is_named(config, words):
 def test_own_recipes_stand_beside_those_of_the_schema():
     recipes = settings.complete({"quantize": {"recipes": {"mine": {"method": "budget"}}}})["quantize"]["recipes"]
     assert recipes.keys() == {"int8", "int4_mixed", "dynamic_int8", "budget", "mine"}
-    assert recipes["mine"] == {"method": "budget", "bits_per_weight": 6.5}
+    assert recipes["mine"] == {"method": "budget", "bits_per_weight": 6.5, "equalize": True}
     assert recipes["int4_mixed"]["block_size"] == 32 and not recipes["int4_mixed"]["symmetric"]
 
 
