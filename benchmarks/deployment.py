@@ -29,6 +29,7 @@ import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from functools import cached_property
 from pathlib import Path
 from statistics import median
 
@@ -288,6 +289,26 @@ class Networks:
             path.write_text(json.dumps(measure()))
         return json.loads(path.read_text())
 
+    @cached_property
+    def items(self) -> dict[str, list[dict]]:
+        """Items of each task of --tasks, both halves of a task with one scored split, some of them drawn by hash."""
+        from evaluation import found_tasks
+        from transformers import AutoTokenizer
+
+        from llamanas.data.tasks import load_tasks, task_questions
+        from llamanas.randomness import shuffled_by_hash
+
+        tokenizer, chosen = AutoTokenizer.from_pretrained(self.folder), {}
+        with tempfile.TemporaryDirectory() as work:
+            names, folders = found_tasks(self.options.tasks, Path(work))
+            for name in names:
+                items = task_questions(load_tasks(name, folders), tokenizer, 2048, None, None)
+                scored = {item["source_split"] for item in items if item["split"] == "report"}
+                items = [item for item in items if item["source_split"] in scored]
+                kept = set(shuffled_by_hash([item["item"] for item in items], "benchmark")[: self.options.items])
+                chosen[name] = [item for item in items if item["item"] in kept]
+        return chosen
+
     def file_bytes(self, name: str, recipe: str) -> int:
         path = self.file(name, recipe)
         return path.stat().st_size + path.with_name("model.onnx.data").stat().st_size
@@ -366,7 +387,7 @@ def accuracy_case(options: argparse.Namespace, networks: Networks, name: str, re
 
     from llamanas.select.statistics import paired_difference, wilson_interval
 
-    for task, items in benchmark_items(options, networks.folder).items():
+    for task, items in networks.items.items():
         own, exact = (credits(options, networks, name, which, task, items) for which in (recipe, "fp32"))
         low, high = wilson_interval(sum(own), len(own), 0.95)
         row = {"task": task, "pick": networks.pick(name), "runtime": f"onnxruntime {ort.__version__} CPU"}
@@ -376,26 +397,6 @@ def accuracy_case(options: argparse.Namespace, networks: Networks, name: str, re
         difference = paired_difference(own, exact, 0.95, 2000, np.random.default_rng(SEED))
         row |= dict(zip(("difference", "difference_ci_low", "difference_ci_high"), difference, strict=True))
         record(options.results / "quantization.parquet", [row], QUANTIZATION, QUANTIZATION_KEY)
-
-
-def benchmark_items(options: argparse.Namespace, folder: Path) -> dict[str, list[dict]]:
-    """Items of each task of --tasks, both halves of a task with one scored split, some of them drawn by hash."""
-    from evaluation import found_tasks
-    from transformers import AutoTokenizer
-
-    from llamanas.data.tasks import load_tasks, task_questions
-    from llamanas.randomness import shuffled_by_hash
-
-    tokenizer, chosen = AutoTokenizer.from_pretrained(folder), {}
-    with tempfile.TemporaryDirectory() as work:
-        names, folders = found_tasks(options.tasks, Path(work))
-        for name in names:
-            items = task_questions(load_tasks(name, folders), tokenizer, 2048, None, None)
-            scored = {item["source_split"] for item in items if item["split"] == "report"}
-            items = [item for item in items if item["source_split"] in scored]
-            kept = set(shuffled_by_hash([item["item"] for item in items], "benchmark")[: options.items])
-            chosen[name] = [item for item in items if item["item"] in kept]
-    return chosen
 
 
 def credits(

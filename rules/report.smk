@@ -136,7 +136,7 @@ rule record_run:
         runtime=runtime("record_run"),
     params:
         **SHARED,
-        version=1,
+        version=2,
         settings=config,
         logs=str(LOGS),
     script:

@@ -22,8 +22,8 @@ def cut(content: bytes, draw: random.Random) -> bytes:
 @pytest.mark.parametrize("rule", [rule for rule in RULES if rule != "fetch_model"])
 def test_damage_is_named(copy, job, rule):
     draw = random.Random(rule)
-    inputs = {name: job.input[name] for name in job.input.keys()}
-    firsts = [value if isinstance(value, str) else next(iter(value), "") for value in inputs.values()]
+    inputs = [job.input[name] for name in job.input.keys()] or [*job.input]  # record_run's have no names
+    firsts = [value if isinstance(value, str) else next(iter(value), "") for value in inputs]
     files = [Path(copy, file) for file in dict.fromkeys(map(str, firsts)) if file.endswith(HANDED)]
     assert files
     made = {path: (copy / path).read_bytes() for path in job.output}
@@ -39,3 +39,7 @@ def test_damage_is_named(copy, job, rule):
         file.write_bytes(sound)
     assert {path: (copy / path).read_bytes() for path in job.output} == made
     assert not [*copy.rglob("*.part")]
+
+
+def test_every_rule_of_the_experiment_is_tried(finished):
+    assert {path.name.split(".")[0] for path in (finished / "logs").iterdir()} == set(RULES)

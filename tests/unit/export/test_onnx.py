@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from conftest import tiny_model
+from conftest import ROPES, tiny_model
 from llamanas.architecture import Architecture
 from llamanas.benchmark.session import Network
 from llamanas.errors import LlamaNasError
@@ -20,17 +20,6 @@ ARCHITECTURES = [
     Architecture((False, False, True, True), (0, 64, 96, 32)),
     Architecture((False, True, False, False), (64, 0, 128, 128)),
     Architecture((False,) * 4, (128, 0, 64, 0)),
-]
-ROPES = [
-    {
-        "rope_type": "llama3",
-        "factor": 8.0,
-        "low_freq_factor": 1.0,
-        "high_freq_factor": 4.0,
-        "original_max_position_embeddings": 64,
-        "rope_theta": 5e5,
-    },
-    {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64, "rope_theta": 1e4},
 ]
 TOKENS = np.random.default_rng(0).integers(320, size=(2, 30))  # longer than the tiny Mistral's window
 
@@ -120,7 +109,7 @@ def test_tied_table_is_stored_once(family_folder, tmp_path):
     assert (tmp_path / "model.onnx.data").stat().st_size == pytest.approx(weights + tables, rel=0.05)
 
 
-@pytest.mark.parametrize("rope", ROPES, ids=lambda rope: rope["rope_type"])
+@pytest.mark.parametrize("rope", ROPES.values(), ids=ROPES)
 def test_scaled_rotary_positions(tmp_path, rope):
     tiny_model("llama", rope_parameters=rope).save_pretrained(tmp_path)
     close(exported(tmp_path, ARCHITECTURES[1], tmp_path / "onnx").run(TOKENS)[0], expected(tmp_path, ARCHITECTURES[1]))

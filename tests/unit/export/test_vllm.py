@@ -1,7 +1,7 @@
 """Exported folders in vLLM on a CPU against the super-network: greedy tokens and log-probabilities of a prompt.
 
 vLLM pins libraries that differ from this package's, so that it is installed in an environment of its own
-(workflow/documentation.md).
+(CONTRIBUTING.md).
 """
 
 import gc

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from conftest import tiny_model
+from conftest import ROPES, tiny_model
 from llamanas.architecture import Architecture
 from llamanas.errors import LlamaNasError
 from llamanas.models.decoder import load_decoder
@@ -48,16 +48,7 @@ def test_logits_equal_transformers(family, family_folder, architecture):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize(
-    "rope",
-    [
-        {"rope_type": "linear", "factor": 2.0, "rope_theta": 10000.0},
-        {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
-         "original_max_position_embeddings": 64, "rope_theta": 5e5},
-        {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64, "rope_theta": 1e4},
-    ],
-    ids=lambda rope: rope["rope_type"],
-)  # fmt: skip
+@pytest.mark.parametrize("rope", ROPES.values(), ids=ROPES)
 def test_scaled_rotary_positions_equal_transformers(rope, tmp_path):
     model = tiny_model("llama", rope_parameters=rope)
     model.save_pretrained(tmp_path)

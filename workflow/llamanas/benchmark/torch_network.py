@@ -120,12 +120,12 @@ class TorchNetwork:
     def _run_prompt(self) -> None:
         memory, length = self.memory, self.memory.tokens.shape[1]
         memory.position.fill_(length - 1)
-        hidden = self._hidden(memory.tokens, torch.arange(length, device=self.device))
+        hidden = self.hidden(memory.tokens, torch.arange(length, device=self.device))
         self._choose(hidden[:, -1:])
 
     @torch.inference_mode()
     def _run_step(self) -> None:
-        self._choose(self._hidden(self.memory.following, self.memory.position))
+        self._choose(self.hidden(self.memory.following, self.memory.position))
 
     def _choose(self, hidden: Tensor) -> None:
         """Keep the likeliest token after the hidden states [batch, 1, hidden size] of the newest position."""
@@ -133,7 +133,7 @@ class TorchNetwork:
         self.memory.following.copy_(self.logits.argmax(-1))
         self.memory.position.add_(1)
 
-    def _hidden(self, tokens: Tensor, positions: Tensor) -> Tensor:
+    def hidden(self, tokens: Tensor, positions: Tensor) -> Tensor:
         """Normalized hidden states [batch, tokens, hidden size] of tokens at these positions [tokens]."""
         x = self.embed(tokens)
         for prefix in self.layers:

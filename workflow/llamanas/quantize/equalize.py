@@ -56,10 +56,9 @@ def scale_rows(folder: Path, architecture: Architecture, tokens: list[int], devi
     network.squares = {}
     network.prepare(1, len(tokens), 1)
     with torch.inference_mode():
-        x, positions = network.embed(torch.tensor([tokens], device=device)), torch.arange(len(tokens), device=device)
-        for prefix in network.layers:
-            x = network.layer(prefix, x, positions)
-        network.product(HEAD, network.norm("model.norm", x))
+        network.product(
+            HEAD, network.hidden(torch.tensor([tokens], device=device), torch.arange(len(tokens), device=device))
+        )
     return [
         {"product": name, "channel": channel, "scale": scale}
         for name, squares in network.squares.items()

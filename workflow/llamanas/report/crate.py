@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from llamanas.artifacts import whole_file
+from llamanas.artifacts import read_content, whole_file
 from llamanas.job import Job
 from llamanas.provenance import manifest_row, sha256_of
 from llamanas.report.costs import read_span
@@ -35,9 +35,17 @@ _TYPES = {
 
 
 def record_run(run: Job) -> None:
-    """Make the outputs of rule ``record_run``: ``crate``, ``workflow`` beside it, and the table ``inventory``."""
+    """Make the outputs of rule ``record_run``: ``crate``, ``workflow`` beside it, and the table ``inventory``.
+
+    Raises:
+        LlamaNasError: a table of the report or of a search is damaged, which would be recorded as it is.
+    """
+    for path in run.input:
+        if path.endswith(".parquet"):
+            read_content(path)
     folder, settings = run.path("crate").parent, run.params["settings"]
-    shutil.copyfile(ROOT / "Snakefile", run.path("workflow"))
+    with whole_file(run.path("workflow")) as temporary:
+        shutil.copyfile(ROOT / "Snakefile", temporary)
     begin, end = read_span(Path(run.params["logs"])) or (None, datetime.now(UTC).timestamp())
     with whole_file(run.path("crate")) as temporary:
         temporary.write_text(json.dumps(describe(folder, settings, begin, end), indent=2) + "\n", encoding="utf-8")
