@@ -41,6 +41,7 @@ def test_a_job_without_last_words_was_killed(tmp_path, words):
         (LlamaNasError("the key x"), "the key x"),
         (MemoryError(), "out of memory"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "out of memory"),
+        (RuntimeError("CUDA error: out of memory\nSearch for `cudaErrorMemoryAllocation'"), "run fewer at once"),
         (KeyError("x"), "unexpected KeyError.*report it"),
     ],
 )

@@ -33,10 +33,10 @@ def in_words(error: Exception) -> str:
     if isinstance(error, LlamaNasError):
         return str(error)
     text = str(error)
-    if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError) or "allocate memory" in text:
+    if isinstance(error, MemoryError) or any(words in text for words in ("out of memory", "allocate memory")):
         return (
             "out of memory. Try a smaller compute.batch_tokens (evaluation) or device_tokens (training), or more "
-            "memory."
+            "memory; on a GPU that other jobs and programs fill, run fewer at once."
         )
     return (
         f"unexpected {type(error).__name__}, with its traceback above. If the input is right, this is a defect of the "

@@ -59,7 +59,7 @@ def run_together(function: Callable[..., Any], devices: list[str], *arguments: A
 
     config = LaunchConfig(
         min_nodes=1, max_nodes=1, nproc_per_node=len(devices), rdzv_backend="c10d", rdzv_endpoint="localhost:0",
-        run_id="training", max_restarts=0, start_method="spawn",
+        run_id="training", max_restarts=0, start_method="spawn", local_addr="localhost",
     )  # fmt: skip
     try:
         with _nameless_main():
