@@ -52,7 +52,7 @@ rule benchmark_speed:
         runtime=runtime("benchmark_speed"),
     params:
         **SHARED,
-        version=3,
+        version=4,
         benchmark=config["benchmark"],
     script:
         "../workflow/scripts/benchmark_speed.py"

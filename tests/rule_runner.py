@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from snakemake.iocontainers import InputFiles, Log, OutputFiles, Params, Wildcards
 
+from llamanas import settings
 from workflow_runner import ROOT
 
 # Those of the tiny experiment, in their order.
@@ -29,12 +30,15 @@ class Ended(NamedTuple):
     words: str
 
 
-def job_of(rule: str, params: dict, input: dict | None = None, output: dict | None = None, **wildcards: str) -> Any:
+def job_of(
+    rule: str, params: dict, input: dict | None = None, output: dict | None = None, config: dict | None = None,
+    **wildcards: str,
+) -> Any:  # fmt: skip
     """A stand-in for the object that Snakemake gives a script; paths are relative to the run's folder."""
     return SimpleNamespace(
         rule=rule, input=InputFiles(fromdict=input or {}), output=OutputFiles(fromdict=output or {}),
         params=Params(fromdict={"seed": 7} | params), wildcards=Wildcards(fromdict=wildcards), threads=1,
-        log=Log([f"logs/{rule}.log"]),
+        log=Log([f"logs/{rule}.log"]), config=settings.complete(config or {}),
     )  # fmt: skip
 
 
@@ -51,7 +55,11 @@ def jobs_of(folder: Path, configfile: Path) -> list[Any]:
         workflow.dag().printrulegraph()
         jobs = [job for job in workflow._workflow.dag.jobs if job.is_script]
         names = "input", "output", "params", "wildcards", "threads", "log"
-        return [SimpleNamespace(rule=job.rule.name, **{name: getattr(job, name) for name in names}) for job in jobs]
+        config = workflow._workflow.config
+        return [
+            SimpleNamespace(rule=job.rule.name, config=config, **{name: getattr(job, name) for name in names})
+            for job in jobs
+        ]
 
 
 def run_script(folder: Path, job: Any) -> Ended:

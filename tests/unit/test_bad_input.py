@@ -194,17 +194,36 @@ def folder(sound, tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def fetched_model(folder: Path, source: dict, **params: object) -> Ended:
+def fetched_model(folder: Path, source: dict, config: dict | None = None, **params: object) -> Ended:
     files = {"manifest": "manifest.parquet", "weights": "model.safetensors", "config": "config.json"}
     output = {name: f"results/model/{file}" for name, file in files.items()}
     about = {"source": source, "dtype": "float32", "trust_remote_code": False, "downloads": "downloads"} | params
-    return run_script(folder, job_of("fetch_model", about, output=output))
+    return run_script(folder, job_of("fetch_model", about, output=output, config=config))
 
 
 @pytest.mark.parametrize(("spoil", "word"), MODELS)
 def test_a_wrong_model(folder, spoil, word):
     spoil(folder / "base")
     short(fetched_model(folder, {"folder": "base"}), word)
+
+
+def test_a_tokenizer_that_gguf_files_cannot_have_is_told_before_any_training(folder):
+    tokenizer = json.loads((folder / "base/tokenizer.json").read_text())
+    (folder / "base/tokenizer.json").write_text(json.dumps(tokenizer | {"pre_tokenizer": {"type": "WhitespaceSplit"}}))
+    assert fetched_model(folder, {"folder": "base"}).status == 0
+    short(fetched_model(folder, {"folder": "base"}, {"export": {"gguf": ["F16"]}}), "export.gguf")
+
+
+def test_a_family_without_a_deci_variant_is_told_before_any_training(folder):
+    tiny_model("qwen3").save_pretrained(folder / "qwen3")
+    write_tokenizer(folder / "qwen3", "qwen3")
+    alike = {"intermediate_sizes": [], "drop_attention": False}
+    for space, refused in ({}, True), (alike, False):
+        ended = fetched_model(folder, {"folder": "qwen3"}, {"export": {"variants": ["deci"]}, "space": space})
+        if refused:
+            short(ended, "export.variants")
+        else:
+            assert ended.status == 0, ended.words
 
 
 @pytest.mark.parametrize("content", [b"", b"GGUF", b"GGUF\3\0\0\0" + b"\xff" * 64, b"no model at all"])

@@ -55,8 +55,9 @@ def measure_speed(
 ) -> Iterator[dict]:
     """The timed columns of artifact ``speed``, a row per batch size, context and repeat.
 
-    In each repeat both networks take the same random prompts, first the one and then the other in alternating order, so
-    that a change of the machine's speed falls on both. A first run of each is not counted.
+    In each repeat both networks take the same random prompts, so that a change of the machine's speed falls on both. The
+    order is always the same: each network runs after the other, whose weights have displaced its own from the caches. A
+    first run of each is not counted.
 
     Args:
         pick: the network.
@@ -79,8 +80,8 @@ def measure_speed(
         for repeat in progress(range(repeats), f"time {context} tokens, batch {batch}", unit="round"):
             row: dict = {"runtime": pick.runtime, "batch": batch, "prompt_tokens": context, "new_tokens": new_tokens}
             row["repeat"] = repeat
-            for prefix in sorted(engines, reverse=bool(repeat % 2)):
-                timing = time_once(engines[prefix], prompts[repeat], new_tokens)
+            for prefix, engine in engines.items():
+                timing = time_once(engine, prompts[repeat], new_tokens)
                 row |= {f"{prefix}{name}": value for name, value in timing._asdict().items()}
             yield row | {"share_of_bandwidth": row["decode_tokens_per_s"] / batch * needed / bandwidth}
 

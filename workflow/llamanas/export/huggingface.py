@@ -95,12 +95,7 @@ def deci_config(config: dict, shape: ModelShape, architecture: Architecture) -> 
     exported = subnet_config(config, shape, architecture)
     if not exported.pop("per_layer_config", None):
         return exported
-    if shape.query_key_norm:
-        raise LlamaNasError(
-            "vLLM's DeciLM has no norms of queries and keys, so that no Qwen3 network whose layers differ is exported "
-            "to it. Leave deci out of export.variants; vLLM runs the folder in results/subnets if all layers kept have "
-            "their attention."
-        )
+    refuse_deci(shape)
     if shape.sliding_window:
         exported["layer_types"] = ["sliding_attention"] * architecture.depth
     return exported | {
@@ -110,6 +105,20 @@ def deci_config(config: dict, shape: ModelShape, architecture: Architecture) -> 
         "qkv_bias": shape.attention_bias,
         "block_configs": [_block(shape, architecture, layer) for layer in architecture.kept_layers],
     }
+
+
+def refuse_deci(shape: ModelShape) -> None:
+    """Refuse a family of which vLLM's DeciLM runs no network whose layers differ.
+
+    Raises:
+        LlamaNasError: it is one.
+    """
+    if shape.query_key_norm:
+        raise LlamaNasError(
+            "vLLM's DeciLM has no norms of queries and keys, so that no Qwen3 network whose layers differ is exported "
+            "to it. Leave deci out of export.variants; vLLM runs the folder in results/subnets if all layers kept have "
+            "their attention."
+        )
 
 
 def _block(shape: ModelShape, architecture: Architecture, layer: int) -> dict:
