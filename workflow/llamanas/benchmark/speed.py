@@ -55,9 +55,9 @@ def measure_speed(
 ) -> Iterator[dict]:
     """The timed columns of artifact ``speed``, a row per batch size, context and repeat.
 
-    In each repeat both networks take the same random prompts, so that a change of the machine's speed falls on both. The
-    order is always the same: each network runs after the other, whose weights have displaced its own from the caches. A
-    first run of each is not counted.
+    In each repeat both networks take the same random prompts, so that a change of the machine's speed falls on both.
+    The order is always the same: each network runs after the other, whose weights have displaced its own from the
+    caches. A first run of each is not counted.
 
     Args:
         pick: the network.
