@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -64,6 +65,19 @@ def send_signal(number: str, which: int) -> None:
                 os.kill(int(path.parent.name), which)
         except OSError:
             continue  # it has ended
+
+
+def hold(seconds: float) -> set[str]:
+    """Stop all that runs, so that for so long no job begins or ends; the numbers of the stopped jobs."""
+    stopped: set[str] = set()
+    since = time.monotonic()
+    while time.monotonic() - since < seconds:
+        if (jobs := set(running(""))) != stopped:
+            stopped, since = jobs, time.monotonic()
+        for number in stopped:
+            send_signal(number, signal.SIGSTOP)
+        time.sleep(0.1)
+    return stopped
 
 
 def restart(pid_file: Path, meanwhile: Callable[[], object], *command: str) -> None:

@@ -144,10 +144,12 @@ def test_whole_workflow_on_two_nodes_where_everything_goes_wrong(undisturbed, st
     subprocess.run(["scancel", next(iter(cluster.running("evaluate_chunk")))], check=True)
     cluster.wait_for(lambda: "SLURM status is: 'CANCELLED'" in log.read_text())
 
-    # slurmctld dies while a job runs.
+    # slurmctld dies while jobs run. It saves its state every 5 s; what it had not saved nobody can know.
     cluster.wait_for(lambda: cluster.running(""))
-    time.sleep(6)  # it saves its state every 5 s; what it had not saved nobody can know
+    stopped = cluster.hold(6)
     cluster.restart(Path(cluster.setting("SlurmctldPidFile")), lambda: time.sleep(3), "slurmctld", "-D")
+    for number in stopped:
+        cluster.send_signal(number, signal.SIGCONT)
 
     # Snakemake itself is ended as scancel does it, by SIGTERM and then SIGKILL; its jobs, which are slow, live until
     # the same command takes their work over.
