@@ -81,8 +81,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--run", type=Path, default=Path.cwd(), help="directory of a finished run")
     parser.add_argument("--configfile", type=Path, help="settings of the run, where they differ from the default")
     parser.add_argument("--subnets", type=int, default=5, help="random sub-networks beside the full network")
+    parser.add_argument("--batch-sizes", help="of lm-eval, the fastest is taken; default " + str(BATCH_SIZES))
     parser.add_argument("--cases", default="single,population,items,depth,candidates,limit")
-    return parser.parse_args()
+    options = parser.parse_args()
+    given = options.batch_sizes
+    options.batch_sizes = [int(size) for size in given.split(",")] if given else BATCH_SIZES[options.device]
+    return options
 
 
 def matrix_rate(device: str, dtype: torch.dtype) -> float:
@@ -138,7 +142,7 @@ def super_network(run: Path, work: Path, config: dict, device: str) -> tuple[Pat
     items = [item for item in task_questions(tasks, tokenizer, 2048, None, None) if item["split"] == "train"]
     examples = next(epochs([example for item in items for example in train_examples(item)], 768, SEED))
     decoder = load_decoder(work / "model", device)
-    batch = pack(examples, 768, device)
+    batch = pack(examples, device)
     order_channels(decoder, channel_orders(channel_rows(decoder, batch), [decoder.shape.intermediate_size]))
     importance = sensitivity_rows(decoder, batch, sorted({0, *config["space"]["intermediate_sizes"]}))
     write_weights(decoder, work / "supernet/model.safetensors")
@@ -241,7 +245,7 @@ class Benchmark:
     def single(self, space: SearchSpace) -> None:
         draw = np.random.default_rng(SEED)
         networks = [space.full, *(space.random(draw) for _ in range(self.options.subnets))]
-        sizes, some, batch_size = BATCH_SIZES[self.options.device], self.items[:SAMPLE], 0
+        sizes, some, batch_size = self.options.batch_sizes, self.items[:SAMPLE], 0
         self.ours(networks[:1])  # warm up
         for architecture in networks:
             with tempfile.TemporaryDirectory() as temporary:
@@ -287,7 +291,7 @@ class Benchmark:
             (own,) = self.ours([architecture])
             with tempfile.TemporaryDirectory() as temporary:
                 write_folder(self.folder, architecture, Path(temporary), "unknown")
-                _, samples = self.reference(Path(temporary), BATCH_SIZES[self.options.device][0], self.items)
+                _, samples = self.reference(Path(temporary), self.options.batch_sizes[0], self.items)
             names = [item["item"].rsplit("/", 2) for item in self.items]
             baseline = np.concatenate([loglikelihoods(samples[f"{name}/{index}"]) for name, _, index in names])
             self.show(

@@ -11,6 +11,7 @@ if not GPU:
 pytest.importorskip("triton", reason="Triton comes with PyTorch's CUDA builds")
 
 from llamanas.models import fused, kernels  # noqa: E402
+from llamanas.models.linear import linear  # noqa: E402
 
 DEVICE = "cuda" if GPU else "cpu"
 
@@ -34,3 +35,22 @@ def test_kernels_equal_eager_steps(dtype, size):
     tolerance = 1e-5 if dtype == torch.float32 else 3e-2
     for own, expected in pairs:
         torch.testing.assert_close(own, expected, atol=tolerance, rtol=tolerance)
+
+
+@pytest.mark.parametrize("inputs", [64, 1536])
+def test_three_products_in_tf32_are_as_exact_as_one_in_float32(inputs):
+    x, larger = draw(3, 50, inputs, dtype=torch.float32), draw(70, inputs + 8, dtype=torch.float32)
+    weight = larger[:, :inputs]  # a view, as of a narrowed layer
+    factors = kernels.tf32_factors(x, weight)
+    exact = x.double() @ weight.double().T
+    for factor in factors:
+        assert (factor[..., -inputs:].view(torch.int32) & 0x1FFF == 0).all()  # TF32 holds the high parts
+    kept = [((factor.view(torch.int32) + 0x1000) & -0x2000).view(torch.float32).double() for factor in factors]
+    error = (kept[0] @ kept[1].T - exact).norm() / exact.norm()
+    assert error < 3e-7
+    if GPU:
+        large = torch.randn(2048, inputs, device=DEVICE)
+        with torch.inference_mode():
+            own = linear(large, weight)
+        exact = large.double() @ weight.double().T
+        assert (own - exact).norm() < 1e-5 * exact.norm()  # TF32 alone: 3e-4

@@ -14,7 +14,8 @@ from torch import Tensor
 
 
 @cache
-def _triton_kernels() -> ModuleType | None:
+def triton_kernels() -> ModuleType | None:
+    """The kernels, unless Triton or what it needs is missing."""
     try:
         from llamanas.models import kernels
 
@@ -28,7 +29,7 @@ def _triton_kernels() -> ModuleType | None:
 def _kernels(x: Tensor) -> ModuleType | None:
     if torch.compiler.is_compiling() or torch.is_grad_enabled() or not x.is_cuda:
         return None
-    return _triton_kernels()
+    return triton_kernels()
 
 
 def rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:

@@ -42,6 +42,21 @@ def _silu_times(gate, up, y, count, BLOCK: tl.constexpr):  # noqa: N803
     tl.store(y + place, (g / (1.0 + tl.exp(-g)) * u).to(y.dtype.element_ty), mask=inside)
 
 
+@triton.jit
+def _split(x, y, size, stride, small, BLOCK: tl.constexpr):  # noqa: N803
+    row, columns = tl.program_id(0).to(tl.int64), tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    inside = columns < size
+    values = tl.load(x + row * stride + columns, mask=inside, other=0.0)
+    # TF32 keeps 10 of the 23 bits of the mantissa; half of the last one kept is added for rounding.
+    bits = (values.to(tl.int32, bitcast=True) + 0x1000) & -0x2000
+    high = bits.to(tl.float32, bitcast=True)
+    low = values - high
+    place = y + row * 3 * size + columns
+    tl.store(place + small * size, low, mask=inside)
+    tl.store(place + (1 - small) * size, high, mask=inside)
+    tl.store(place + 2 * size, high, mask=inside)
+
+
 def rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
     """Each last-axis vector of ``x`` over its root mean square, times ``weight``."""
     x = x.contiguous()
@@ -67,4 +82,24 @@ def silu_times(gate: Tensor, up: Tensor) -> Tensor:
     y = torch.empty_like(gate)
     with torch.cuda.device_of(gate):
         _silu_times[(triton.cdiv(y.numel(), 1024),)](gate, up, y, y.numel(), BLOCK=1024)
+    return y
+
+
+def tf32_factors(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Factors [..., 3 inputs] and [outputs, 3 inputs] whose product in TF32 is that of float32 ``x`` and ``weight``.
+
+    Each number is the sum of two that TF32 holds, high and low; of the four products that of the two low parts, below
+    float32's own rounding, is left out (Markidis et al. 2018, arXiv 1803.04014). The units truncate their sums, and the
+    error grows with the sum (Ootomo and Yokota 2022, arXiv 2203.03341): so the small products come first.
+    """
+    return _in_three(x, 0), _in_three(weight, 1)
+
+
+def _in_three(x: Tensor, small: int) -> Tensor:
+    """Low, high, high (small 0) or high, low, high parts (small 1) of the vectors of the last axis."""
+    rows = x if x.dim() == 2 and x.stride(1) == 1 else x.contiguous().flatten(0, -2)
+    count, size = rows.shape
+    y = rows.new_empty(*x.shape[:-1], 3 * size)
+    with torch.cuda.device_of(x):
+        _split[(count, triton.cdiv(size, 1024))](rows, y, size, rows.stride(0), small, BLOCK=1024)
     return y

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from llamanas import __version__
 from llamanas.artifacts import read_content, whole_file
 from llamanas.job import Job
 from llamanas.provenance import manifest_row, sha256_of
@@ -113,7 +114,7 @@ def _file(path: Path, folder: Path) -> dict:
         return entity
     return entity | {
         "@type": ["File", "SoftwareSourceCode", "ComputationalWorkflow"], "name": "LLaMA-NAS workflow",
-        "programmingLanguage": _link("#snakemake"), "version": version("llamanas"), "license": _link(_LICENSE),
+        "programmingLanguage": _link("#snakemake"), "version": __version__, "license": _link(_LICENSE),
         "creator": _link("#llamanas"), "conformsTo": _link(_BIOSCHEMAS),
     }  # fmt: skip
 
