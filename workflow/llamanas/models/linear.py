@@ -2,7 +2,7 @@
 
 On a CPU they go through oneDNN, which uses any CPU's widest vector units; MKL leaves half of an AMD processor's idle.
 The operator is the one that PyTorch's compiler emits. On GPUs whose TF32 units are many times as fast as the float32
-ones, inference takes three products in TF32: their sum errs a few times as much as float32, a hundredth as much as TF32.
+ones, inference takes three products in TF32: the sum errs a few times as much as float32, a hundredth as much as TF32.
 """
 
 from functools import cache
