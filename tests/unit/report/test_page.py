@@ -107,7 +107,7 @@ def test_page_says_what_the_numbers_mean(results: Results, page: str) -> None:
 
 
 def test_page_tells_the_winners_curse(results: Results, figures: dict, tmp_path: Path) -> None:
-    """Points are added to every member's search accuracy or taken from it: choosing seems to flatter them or not."""
+    """Points are added to every member's search accuracy or taken from it: by many, choosing flatters them or not."""
 
     def told(change: float) -> list[tuple[float, str]]:
         fronts = {
@@ -115,13 +115,14 @@ def test_page_tells_the_winners_curse(results: Results, figures: dict, tmp_path:
             for task, rows in results.fronts.items()
         }
         text = " ".join(Whole(page_of(replace(results, fronts=fronts), figures, tmp_path)).text.split())
-        pattern = r"network is ([+-][0-9.]+) points on the questions that they were chosen on and \S+ on the others"
-        pattern += "(: choosing|, which)"
+        pattern = r"network is ([+-][0-9.]+) points on the questions that they were chosen on and \S+ on the others,"
+        pattern += r" a shift of \S+ \(\S+ to \S+ at the widest\)(: choosing|, which|: the other)"
         return [(float(found), words) for found, words in re.findall(pattern, text.replace("\u2212", "-"))]
 
     more, less = told(0.5), told(-0.5)
     assert [words for _, words in more] == [": choosing"] * len(results.fronts)
-    assert [words for _, words in less] == [", which"] * len(results.fronts)
+    assert [words for _, words in less] == [": the other"] * len(results.fronts)
+    assert [words for _, words in told(0)] == [", which"] * len(results.fronts)
     assert [a - b for (a, _), (b, _) in zip(more, less, strict=True)] == pytest.approx([100] * len(more))
 
 

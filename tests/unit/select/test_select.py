@@ -182,16 +182,23 @@ def test_a_whole_selection_fits_its_artifacts_and_ignores_the_report_split():
     assert chosen[0] == chosen[1]
 
 
+def around(difference: float, half: float) -> dict[str, float]:
+    names = "difference", "difference_ci_low", "difference_ci_high"
+    return dict(zip(names, (difference, difference - half, difference + half), strict=True))
+
+
 def test_the_shift_compares_differences_from_the_full_network_on_both_splits():
-    full = {"architecture": "f", "search_accuracy": 0.6}
+    full = {"architecture": "f", "search_accuracy": 0.6, "n_search": 100, "n_report": 300}
     front = [
-        {"architecture": "a", "search_accuracy": 0.65, "difference": -0.05},
-        {"architecture": "b", "search_accuracy": 0.61, "difference": 0.01},
-        full | {"difference": 0.0},
+        full | {"architecture": "a", "search_accuracy": 0.65} | around(-0.05, 0.02),
+        full | {"architecture": "b", "search_accuracy": 0.61} | around(0.01, 0.04),
+        full | around(0.0, 0.0),
     ]
     shift = selection_shift(front, full)
     assert shift["members"] == 2
     assert (shift["search"], shift["report"], shift["shift"]) == pytest.approx((0.03, -0.02, 0.05))
+    # Half of the members' mean interval, and on a third of the items the root of three times as much.
+    assert (shift["low"], shift["high"]) == pytest.approx((0.05 - 0.03 * 2, 0.05 + 0.03 * 2))
     assert selection_shift(front[2:], full) is None
 
 

@@ -99,6 +99,9 @@ def selection_shift(front: list[dict], full: dict) -> dict[str, float] | None:
     first minus the second, ``members`` their number; None without smaller members. Since both are differences from the
     full network, it does not matter whether the items of one split are easier.
 
+    ``low`` and ``high`` are the shift's interval at its widest: as if all members erred together, and on the search
+    split as much as on the report split but for the number of items.
+
     Args:
         front: rows of artifact ``front``.
         full: the full network's row of the archive.
@@ -108,7 +111,11 @@ def selection_shift(front: list[dict], full: dict) -> dict[str, float] | None:
         return None
     search = fmean(row["search_accuracy"] - full["search_accuracy"] for row in smaller)
     report = fmean(row["difference"] for row in smaller)
-    return {"members": len(smaller), "search": search, "report": report, "shift": search - report}
+    half = fmean(row["difference_ci_high"] - row["difference_ci_low"] for row in smaller) / 2
+    half *= (1 + smaller[0]["n_report"] / smaller[0]["n_search"]) ** 0.5
+    shift = search - report
+    means = {"search": search, "report": report, "shift": shift}
+    return {"members": len(smaller)} | means | {"low": shift - half, "high": shift + half}
 
 
 def _by_architecture(answers: list[dict]) -> dict[str, dict[str, float]]:
