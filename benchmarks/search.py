@@ -4,6 +4,7 @@
     python benchmarks/search.py compare [--run DIR] [--table TABLE] [--seeds N] [--only NAME ...] [--dynast PYTHON]
     python benchmarks/search.py rank [--table TABLE]
     python benchmarks/search.py race [--table TABLE]
+    python benchmarks/search.py choose [--run DIR] [--table TABLE]
     python benchmarks/search.py scale [--run DIR]
 
 `measure` scores N architectures of a finished run's super-network on the search and the report split of one task: near
@@ -12,14 +13,18 @@ the importance ladder with several spreads, random ones, mixtures of both, and a
 `compare` fits the oracle (search_oracle.py), prints its cross-validated error, and lets each algorithm search on it
 with the population and measurements of the published search. An algorithm is told values with the noise of the search
 split's items; it is judged by the noise-free accuracy: the hypervolume of the front that it chose by what it was told,
-after every measurement, as a share of that of the front of 20,000 ladder and random architectures. The results have the
-columns algorithm, seed, measurements and hypervolume; searches that they hold already are not made again, but for
-`--again`. `--dynast` is the Python of an environment with DyNAS-T (dynast_adapter.py). With racing, a candidate that
-was dropped after a part of the items counts as that part of a measurement.
+after every measurement, as a share of that of the front of 20,000 ladder and random architectures. `linas` and `ladder`
+choose by what all that they were told lets expect (`select.expected`), unless their name says otherwise; the others by
+what they were told. The results have the columns algorithm, seed, measurements and hypervolume; searches that they hold
+already are not made again, but for `--again`. `--dynast` is the Python of an environment with DyNAS-T
+(dynast_adapter.py). With racing, a candidate that was dropped after a part of the items counts as that part of a
+measurement.
 
 `rank` tells which column of the search split ranks the report split's accuracy best: the smooth score (mean root of the
 right choice's probability), its mean log-probability, or the accuracy.
 `scale` tells how long the jobs of a generation take, propose and collect, when so many networks have been measured.
+`choose` tells what choosing by the expected score gains over choosing by the measured one, in report accuracy of real
+networks: of those that are good on one half of the search split's items, some are drawn and told on the other half.
 `race` tells what racing spares and loses on the real answers in `..._items.parquet`, in generations drawn from them.
 """
 
@@ -46,7 +51,8 @@ from llamanas.randomness import generator
 from llamanas.search.collect import collect
 from llamanas.search.propose import propose
 from llamanas.search.race import survivors
-from llamanas.select.front import find_front
+from llamanas.select.expected import with_expected
+from llamanas.select.front import EXPECTED, find_front
 
 MEASUREMENTS = 250  # as published
 MARKS = (50, 100, 150, 200, 250)
@@ -62,15 +68,18 @@ ALGORITHMS: dict[str, dict] = {
     "linas on accuracy": {"algorithm": "linas", "score": "search_accuracy"},
     "ladder": {"algorithm": "ladder"},
     "nsga2 from the ladder": {"algorithm": "nsga2"},
+    "linas, measured front": {"algorithm": "linas"},
     "linas": {"algorithm": "linas"},
     "linas, racing": {"algorithm": "linas", "racing": True},
 }
+SMOOTH = ("linas", "ladder")  # first words of those that choose by the expected score
+SHARES = (0.9, 0.8333, 0.75, 0.6667, 0.5714)  # of the full network's parameters
 Tell = Callable[[list[Architecture]], NDArray]
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("action", choices=("measure", "compare", "rank", "race", "scale"))
+    parser.add_argument("action", choices=("measure", "compare", "rank", "choose", "race", "scale"))
     parser.add_argument("--run", type=Path, default=Path.cwd(), help="directory of a finished run")
     parser.add_argument("--configfile", type=Path, help="settings of the run, where they differ from the default")
     parser.add_argument("--task", default="arc_easy")
@@ -157,10 +166,13 @@ def results(
     else:
         archive = searched(run, tell, changes, seed)
     known = yardstick.mark([row for row in archive if row["whole"]])
+    smooth = name.startswith(SMOOTH) and not name.endswith("measured front")
+    importance = None if changes.get("use_importance") is False else run.importance
     last = min(MEASUREMENTS, int(archive[-1]["spent"] + 1e-9))
     for count in range(1, last + 1):
         front = [row for row in known if row["spent"] <= count + 1e-9]
-        share = yardstick.share(front, score) if front else 0.0
+        front = with_expected(front, run.space, importance, score, smooth)
+        share = yardstick.share(front, EXPECTED) if front else 0.0
         yield {"algorithm": name, "seed": seed, "measurements": count, "hypervolume": share}
 
 
@@ -215,6 +227,34 @@ def rank(options: argparse.Namespace) -> None:
         low, high = np.quantile([each[label] for each in drawn], [0.025, 0.975])
         print(f"Kendall's tau, {label}: {value:.3f} (95 % interval {low:.3f} to {high:.3f})")
     print(f"n {n} networks, {table['n_search'][0]} search and {table['n_report'][0]} report items")
+
+
+def choose(options: argparse.Namespace) -> None:
+    """Print by how much the expected score's choice is better than the measured score's, within several sizes."""
+    run, table = Run(options.run, options.configfile), pq.read_table(options.table).to_pylist()
+    answers = pq.read_table(options.table.with_name(f"{options.table.stem}_items.parquet"))
+    scores = np.array(answers["score"].to_pylist(), dtype=float)
+    size, full = np.array([row["parameters"] for row in table]), run.space.parameters(run.space.full)
+    groups = np.array_split(size.argsort(), 20)
+    for items in (50, 100, scores.shape[1] // 2):
+        for count in (25, 50, 100, 250):
+            draws, gains = generator(SEED, "choose", items, count), []
+            for _ in progress(range(100), f"{items} items, {count} networks", 100):
+                order = draws.permutation(scores.shape[1])
+                others = scores[:, order[items:]].mean(axis=1)
+                good = [group[others[group].argsort()[len(group) // 2 :]] for group in groups]
+                drawn = draws.choice(np.concatenate(good), count, replace=False)
+                told = scores[np.ix_(drawn, order[:items])].mean(axis=1)
+                rows = [table[i] | {"search_score": value} for i, value in zip(drawn, told.tolist(), strict=True)]
+                rows = with_expected(rows, run.space, run.importance, "search_score", True)
+                each = []
+                for share in SHARES:
+                    small = [row for row in rows if row["parameters"] <= share * full]
+                    best = [max(small, key=lambda r, by=by: r[by]) for by in (EXPECTED, "search_score") if small]
+                    each += [best[0]["report_accuracy"] - best[1]["report_accuracy"]] if best else []
+                gains.append(np.mean(each))
+            half = 1.96 * np.std(gains) / len(gains) ** 0.5
+            print(f"{items} items, {count} networks: {100 * np.mean(gains):+.2f} points (±{100 * half:.2f}, 100 draws)")
 
 
 def race(options: argparse.Namespace) -> None:
@@ -273,7 +313,7 @@ def main() -> None:
     if options.action == "measure":
         measure(options, Run(options.run, options.configfile))
     else:
-        {"compare": compare, "rank": rank, "race": race, "scale": scale}[options.action](options)
+        {"compare": compare, "rank": rank, "choose": choose, "race": race, "scale": scale}[options.action](options)
 
 
 if __name__ == "__main__":

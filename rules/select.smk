@@ -1,12 +1,16 @@
 """From the last archive to the front and the picks, with accuracies of the report split."""
 
 
+SEARCHED = dict(
+    archive=RESULTS / "search/{task}" / f"generation-{GENERATIONS}" / "archive.parquet",
+    importance=rules.build_supernet.output.importance,
+    config=rules.build_supernet.output.config,
+)
+
+
 rule evaluate_front:
     input:
-        archive=RESULTS
-        / "search/{task}"
-        / f"generation-{GENERATIONS}"
-        / "archive.parquet",
+        **SEARCHED,
         questions=rules.fetch_task.output.questions,
         weights=rules.build_supernet.output.weights,
         manifest=rules.build_supernet.output.manifest,
@@ -24,9 +28,11 @@ rule evaluate_front:
         runtime=runtime("evaluate_front"),
     params:
         **SHARED,
-        version=3,
+        version=4,
         metric=config["data"]["metric"],
         search=SEARCH,
+        space=config["space"],
+        expected=config["select"]["expected"],
         picks=config["select"]["picks"],
     script:
         "../workflow/scripts/evaluate_front.py"
@@ -34,7 +40,7 @@ rule evaluate_front:
 
 rule select_front:
     input:
-        archive=rules.evaluate_front.input.archive,
+        **SEARCHED,
         answers=rules.evaluate_front.output.answers,
     output:
         front=RESULTS / "search/{task}/front.parquet",
@@ -50,8 +56,10 @@ rule select_front:
         runtime=runtime("select_front"),
     params:
         **SHARED,
-        version=1,
+        version=2,
         search=SEARCH,
+        space=config["space"],
+        expected=config["select"]["expected"],
         select=config["select"],
     script:
         "../workflow/scripts/select_front.py"

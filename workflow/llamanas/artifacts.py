@@ -47,7 +47,8 @@ _REPORT = {
     "difference_ci_high": pa.float64(),
     "within_noise": pa.bool_(),
 }
-_FRONT = _CANDIDATE | _SEARCH | _REPORT
+# What all measurements of the search together let expect; it decides who is in the front.
+_FRONT = _CANDIDATE | _SEARCH | {"expected_score": pa.float64()} | _REPORT
 _EXPORTED = {"task": pa.string(), "pick": pa.string(), "precision": pa.string(), "architecture": pa.string()}
 
 # One row per architecture and item.

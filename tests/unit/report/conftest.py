@@ -43,7 +43,7 @@ def reported(row: dict, full: dict) -> dict:
     for prefix, accuracy in (("report", mine), ("full_report", reference)):
         columns |= {f"{prefix}_accuracy": accuracy}
         columns |= {f"{prefix}_ci_low": accuracy - 0.05, f"{prefix}_ci_high": accuracy + 0.05}
-    return row | columns
+    return row | {"expected_score": row["search_score"]} | columns
 
 
 def search_tables(task: str) -> tuple[list[dict], list[dict], list[dict]]:

@@ -7,6 +7,7 @@ from llamanas.artifacts import table_of
 from llamanas.errors import LlamaNasError
 from llamanas.search.collect import collect
 from llamanas.search.propose import propose
+from llamanas.select.expected import with_expected
 from llamanas.select.front import find_front, report_rows, selection_shift, to_report
 from llamanas.select.picks import full_id, pick
 from llamanas.select.select import select
@@ -25,7 +26,7 @@ def archive_of(*points: tuple[float, ...]) -> list[dict]:
     """Rows a, b, ... of (cost, score, accuracy), of which the first is the full network."""
     return [
         {"architecture": name, "origin": "random" if index else "full", "parameters": cost, "search_score": score,
-         "search_accuracy": accuracy}
+         "expected_score": score, "search_accuracy": accuracy}
         for index, (name, (cost, score, accuracy)) in enumerate(zip("abcdefgh", points, strict=False))
     ]  # fmt: skip
 
@@ -91,7 +92,7 @@ def test_full_network_is_within_any_number_of_points_of_itself():
     dominated = archive_of((100, -0.9, 0.7), (90, -0.5, 0.5), (50, -0.8, 0.4))
     assert picked(dominated)["smallest_within_1pt"] == "a"
     assert picked(dominated)["full"] == "a"
-    assert names(to_report(dominated, PICKS, "search_score", "parameters")) == "abc"
+    assert names(to_report(dominated, PICKS, "parameters")) == "abc"
     exactly = archive_of((100, -0.5, 0.3), (90, -0.6, 0.29))
     assert picked(exactly)["smallest_within_1pt"] == "b"
 
@@ -169,7 +170,8 @@ def test_a_whole_selection_fits_its_artifacts_and_ignores_the_report_split():
     problem = Problem(6, 0)
     candidates = propose(problem.space, problem.shape, [], problem.importance, SETTINGS, 0, 0, 4)
     archive = collect([], candidates, problem.measure(candidates))
-    measured = [row["architecture"] for row in to_report(archive, PICKS, "search_score", "parameters")]
+    archive = with_expected(archive, problem.space, problem.importance, "search_score", True)
+    measured = [row["architecture"] for row in to_report(archive, PICKS, "parameters")]
     random = np.random.default_rng(0)
     chosen = []
     for share in (0.2, 0.8):

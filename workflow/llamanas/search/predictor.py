@@ -88,8 +88,8 @@ def fit_predictor(features: Features, genes: NDArray, scores: NDArray, seed: int
     if len(genes) < 2:
         raise LlamaNasError(f"the predictor needs at least 2 measured architectures, but the archive has {len(genes)}")
     raw = features(genes)
-    center, scale = _standard(raw)
-    score_mean, score_scale = _standard(scores[:, None])
+    center, scale = standard(raw)
+    score_mean, score_scale = standard(scores[:, None])
     x, y = (raw - center) / scale, (scores - score_mean) / score_scale
     folds = KFold(min(FOLDS, len(genes)), shuffle=True, random_state=seed % 2**32)
     models: list[RegressorMixin] = [GaussianProcessRegressor(KERNEL)]
@@ -114,7 +114,7 @@ def _missing(space: SearchSpace) -> list[list[tuple[float, float]]]:
     ]
 
 
-def _standard(columns: NDArray) -> tuple[NDArray, NDArray]:
+def standard(columns: NDArray) -> tuple[NDArray, NDArray]:
     """Mean and standard deviation of the leading SUMS columns; 0 and 1 for the others and for constant columns."""
     center, scale = np.zeros(columns.shape[1]), np.ones(columns.shape[1])
     center[:SUMS] = columns[:, :SUMS].mean(axis=0)

@@ -9,6 +9,8 @@ from llamanas.randomness import generator
 from llamanas.select.picks import full_id, pick
 from llamanas.select.statistics import paired_difference, wilson_interval
 
+EXPECTED = "expected_score"  # of a row: what decides who is in the front (expected.py)
+
 
 def objectives(search: dict) -> list[str]:
     """The costs that section ``search`` of the config minimizes, the first of which picks and figures go by."""
@@ -38,18 +40,18 @@ def on_all_items(archive: list[dict]) -> list[dict]:
     return [row for row in archive if row.get("n_search", most) == most]
 
 
-def to_report(archive: list[dict], picks: dict[str, dict], score: str, *costs: str) -> list[dict]:
+def to_report(archive: list[dict], picks: dict[str, dict], *costs: str) -> list[dict]:
     """The archive's rows to measure on the report split, in its order: the front, the picks and the full network.
 
-    The full network is the reference of every comparison, so it is there even where the front dominates it. ``picks``
-    is ``select.picks`` of the config.
+    The full network is the reference of every comparison, so it is there even where the front dominates it. The
+    archive says what is expected of each network; ``picks`` is ``select.picks`` of the config.
 
     Raises:
         LlamaNasError: the full network was not measured, or a rule of the picks lacks its number.
     """
     full = full_id(archive)
-    chosen = pick(archive, find_front(archive, score, costs[0]), full, picks, costs[0], score).values()
-    wanted = {full, *(row["architecture"] for row in [*find_front(archive, score, *costs), *chosen])}
+    chosen = pick(archive, find_front(archive, EXPECTED, costs[0]), full, picks, costs[0], EXPECTED).values()
+    wanted = {full, *(row["architecture"] for row in [*find_front(archive, EXPECTED, *costs), *chosen])}
     return [row for row in archive if row["architecture"] in wanted]
 
 

@@ -1,0 +1,71 @@
+"""Scores that all measurements let expect, against measured ones whose noise is known."""
+
+import numpy as np
+import pytest
+
+from llamanas.select.expected import with_expected
+from llamanas.select.front import EXPECTED, find_front
+from llamanas.select.statistics import hypervolume
+from synthetic_search import Problem
+
+
+def noisy_archive(problem: Problem, count: int, noise: float, seed: int) -> list[dict]:
+    """Random networks with their true score and a measured one."""
+    draws = np.random.default_rng(seed)
+    networks = {a.id: a for a in (problem.space.random(draws) for _ in range(count))}
+    rows = [a.row(problem.shape, 4) | {"true": problem.score(a), "n_search": 9} for a in networks.values()]
+    return [row | {"search_score": row["true"] + draws.normal(0, noise)} for row in rows]
+
+
+def expected(problem: Problem, archive: list[dict], smooth: bool = True) -> list[dict]:
+    return with_expected(archive, problem.space, problem.importance, "search_score", smooth)
+
+
+def test_a_front_of_expected_scores_is_truly_better_than_one_of_lucky_scores():
+    gains = []
+    for seed in range(12):
+        problem = Problem(12, seed)
+        archive = expected(problem, noisy_archive(problem, 60, 0.5, seed))
+        full = problem.space.parameters(problem.space.full)
+
+        def true_volume(score: str, archive: list[dict] = archive, full: int = full) -> float:
+            front = find_front(archive, score, "parameters")
+            worst = min(row["true"] for row in archive)
+            return hypervolume([row["parameters"] / full for row in front], [row["true"] for row in front], (1, worst))
+
+        gains.append(true_volume(EXPECTED) - true_volume("search_score"))
+    assert np.mean(gains) > 2 * np.std(gains) / len(gains) ** 0.5
+
+
+def test_expected_scores_are_nearer_to_the_truth_and_of_the_same_unit():
+    problem = Problem(12, 3)
+    archive = expected(problem, noisy_archive(problem, 100, 0.5, 3))
+    true, measured, smoothed = (np.array([row[name] for row in archive]) for name in ("true", "search_score", EXPECTED))
+    assert np.abs(smoothed - true).mean() < 0.7 * np.abs(measured - true).mean()
+    assert smoothed.mean() == pytest.approx(measured.mean())
+
+
+def test_measured_scores_stand_where_nothing_is_to_be_smoothed():
+    problem = Problem(6, 0)
+    archive = noisy_archive(problem, 20, 0.5, 0)
+    equal = [row | {"search_score": 0.5} for row in archive]
+    for rows in (expected(problem, archive, smooth=False), expected(problem, equal), expected(problem, archive[:1])):
+        assert [row[EXPECTED] for row in rows] == [row["search_score"] for row in rows]
+    assert expected(problem, []) == []
+
+
+def test_rows_that_racing_dropped_teach_nothing_and_keep_what_was_measured():
+    problem = Problem(6, 1)
+    archive = noisy_archive(problem, 30, 0.5, 1)
+    dropped = [row | {"n_search": 3, "search_score": 99.0} for row in archive[20:]]
+    rows = expected(problem, [*archive[:20], *dropped])
+    assert rows[:20] == expected(problem, archive[:20])
+    assert [row[EXPECTED] for row in rows[20:]] == [99.0] * 10
+
+
+def test_without_importance_what_is_missing_counts():
+    problem = Problem(12, 5)
+    archive = noisy_archive(problem, 100, 0.5, 5)
+    rows = with_expected(archive, problem.space, None, "search_score", True)
+    true, measured, smoothed = (np.array([row[name] for row in rows]) for name in ("true", "search_score", EXPECTED))
+    assert np.abs(smoothed - true).mean() < np.abs(measured - true).mean()

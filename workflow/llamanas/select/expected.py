@@ -1,0 +1,54 @@
+"""What all measurements of a search together let expect of each measured network.
+
+Of many noisy scores the best is lucky more often than it is good: a front of measured scores is one of luck, the more
+so the more networks are measured (the winner's curse). A regression on what the networks are made of averages the
+items' noise over all of them.
+"""
+
+import numpy as np
+from sklearn.linear_model import Ridge
+
+from llamanas.architecture import Architecture
+from llamanas.job import Job
+from llamanas.models.families import read_config, shape_of
+from llamanas.search.nsga2 import costs
+from llamanas.search.predictor import Features, standard
+from llamanas.select.front import EXPECTED, on_all_items
+from llamanas.supernet.space import SearchSpace, search_space
+
+PENALTY = 10.0  # for standardized scores and sums of sensitivities; up to 300 it hardly matters
+
+
+def read_archive(run: Job) -> list[dict]:
+    """Rows of a job's input ``archive`` with what is expected of them, in the order of the table."""
+    archive, search = run.rows("archive"), run.params["search"]
+    space = search_space(shape_of(read_config(run.path("config"))), run.params["space"])
+    importance = run.rows("importance") if search["use_importance"] else None
+    return with_expected(archive, space, importance, search["score"], run.params["expected"])
+
+
+def with_expected(
+    archive: list[dict], space: SearchSpace, importance: list[dict] | None, score: str, smooth: bool
+) -> list[dict]:
+    """The archive's rows with column ``expected_score``: the measured score, smoothed where ``smooth``.
+
+    Smoothed, it is what a ridge regression (Hoerl and Kennard 1970) of the scores on the features of LINAS's predictor
+    says of the network, itself among those that were learnt from. Rows that racing dropped keep what was measured.
+
+    Args:
+        archive: all measured architectures.
+        space: the space that they belong to.
+        importance: sensitivities of the space's choices, if they are to be used.
+        score: column to maximize.
+    """
+    whole = on_all_items(archive)
+    scores = np.array([row[score] for row in whole])
+    expected = dict(zip((row["architecture"] for row in whole), scores.tolist(), strict=True))
+    if smooth and len(whole) > 1 and scores.std() > 0:
+        genes = np.array([space.encode(Architecture.from_row(row)) for row in whole]).reshape(-1, len(space.choices))
+        raw = Features(space, importance, costs(space, "parameters"))(genes)
+        center, scale = standard(raw)
+        x, y = (raw - center) / scale, (scores - scores.mean()) / scores.std()
+        smoothed = Ridge(PENALTY).fit(x, y).predict(x) * scores.std() + scores.mean()
+        expected = dict(zip(expected, smoothed.tolist(), strict=True))
+    return [row | {EXPECTED: expected.get(row["architecture"], row[score])} for row in archive]
