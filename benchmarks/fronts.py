@@ -10,6 +10,7 @@ same items with its paired bootstrap interval. fronts.svg shows the fronts on th
 
 import argparse
 import sys
+from itertools import cycle
 from pathlib import Path
 
 import pyarrow as pa
@@ -60,7 +61,7 @@ def pick_rows(runs: dict[str, Path], task: str) -> list[dict]:
             draw = generator(SEED, "fronts", task, name, row["pick"])
             difference, low, high = paired_difference(*pair, CONFIDENCE, RESAMPLES, draw)
             rows.append(
-                {"task": task, "algorithm": name, "seed": SEED, "pick": row["pick"], "parameters": row["parameters"]}
+                {"task": task, "algorithm": name, "pick": row["pick"], "parameters": row["parameters"]}
                 | {"size_ratio": full / row["parameters"], "search_score": row["search_score"]}
                 | {key.removeprefix("report_"): row[key] for key in ("report_accuracy", "report_ci_low")}
                 | {"ci_high": row["report_ci_high"], "n": row["n_report"]}
@@ -75,7 +76,7 @@ def draw_fronts(runs: dict[str, Path], tasks: list[str]) -> str:
     with drawing("fronts", title, 2.9 * len(tasks)) as drawn:
         figure = drawn.figure
         for axes, task in zip(figure.subplots(len(tasks), squeeze=False).flat, tasks, strict=True):
-            for (name, run), (color, marker) in zip(runs.items(), LOOKS, strict=False):
+            for (name, run), (color, marker) in zip(runs.items(), cycle(LOOKS), strict=False):
                 front = read_table(run / "results/search" / task / "front.parquet", "front").to_pandas()
                 accuracy = 100 * front["report_accuracy"]
                 sides = [accuracy - 100 * front["report_ci_low"], 100 * front["report_ci_high"] - accuracy]

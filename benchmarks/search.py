@@ -24,7 +24,7 @@ measurement.
 right choice's probability), its mean log-probability, or the accuracy.
 `scale` tells how long the jobs of a generation take, propose and collect, when so many networks have been measured.
 `choose` tells what choosing by the expected score gains over choosing by the measured one, in report accuracy of real
-networks: of those that are good on one half of the search split's items, some are drawn and told on the other half.
+networks: of those that are good on some of the search split's items, a few are drawn and told on others.
 `race` tells what racing spares and loses on the real answers in `..._items.parquet`, in generations drawn from them.
 """
 

@@ -40,7 +40,7 @@ REPORTED = dict(
         if len(config["tasks"]) > 1
         else []
     ),
-    archive=expand(rules.evaluate_front.input.archive, task=config["tasks"]),
+    archive=expand(rules.expect_scores.input.archive, task=config["tasks"]),
     questions=expand(rules.fetch_task.output.questions, task=config["tasks"]),
     front=expand(rules.select_front.output.front, task=config["tasks"]),
     picks=expand(rules.select_front.output.picks, task=config["tasks"]),

@@ -1,16 +1,39 @@
 """From the last archive to the front and the picks, with accuracies of the report split."""
 
 
-SEARCHED = dict(
-    archive=RESULTS / "search/{task}" / f"generation-{GENERATIONS}" / "archive.parquet",
-    importance=rules.build_supernet.output.importance,
-    config=rules.build_supernet.output.config,
-)
+rule expect_scores:
+    input:
+        archive=RESULTS
+        / "search/{task}"
+        / f"generation-{GENERATIONS}"
+        / "archive.parquet",
+        importance=rules.build_supernet.output.importance,
+        config=rules.build_supernet.output.config,
+        manifest=rules.build_supernet.output.manifest,
+    output:
+        expected=RESULTS / "search/{task}/expected.parquet",
+    log:
+        LOGS / "expect_scores/{task}.log",
+    benchmark:
+        LOGS / "expect_scores/{task}.tsv"
+    conda:
+        "../envs/tables.yaml"
+    resources:
+        mem_mb=memory("expect_scores"),
+        runtime=runtime("expect_scores"),
+    params:
+        **SHARED,
+        version=1,
+        search=SEARCH,
+        space=config["space"],
+        smooth=config["select"]["expected"],
+    script:
+        "../workflow/scripts/expect_scores.py"
 
 
 rule evaluate_front:
     input:
-        **SEARCHED,
+        expected=rules.expect_scores.output.expected,
         questions=rules.fetch_task.output.questions,
         weights=rules.build_supernet.output.weights,
         manifest=rules.build_supernet.output.manifest,
@@ -31,8 +54,6 @@ rule evaluate_front:
         version=4,
         metric=config["data"]["metric"],
         search=SEARCH,
-        space=config["space"],
-        expected=config["select"]["expected"],
         picks=config["select"]["picks"],
     script:
         "../workflow/scripts/evaluate_front.py"
@@ -40,7 +61,7 @@ rule evaluate_front:
 
 rule select_front:
     input:
-        **SEARCHED,
+        expected=rules.expect_scores.output.expected,
         answers=rules.evaluate_front.output.answers,
     output:
         front=RESULTS / "search/{task}/front.parquet",
@@ -58,8 +79,6 @@ rule select_front:
         **SHARED,
         version=2,
         search=SEARCH,
-        space=config["space"],
-        expected=config["select"]["expected"],
         select=config["select"],
     script:
         "../workflow/scripts/select_front.py"

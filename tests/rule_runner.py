@@ -15,9 +15,9 @@ from workflow_runner import ROOT
 RULES = [
     "fetch_model", "fetch_task", "write_examples", "fetch_instructions", "finetune", "rank_importance",
     "train_supernet", "build_supernet", "propose_candidates", "evaluate_chunk", "collect_generation",
-    "evaluate_front", "select_front", "measure_references", "heal", "measure_healing", "extract_subnet", "export_onnx",
-    "equalize", "measure_bits", "quantize", "benchmark_accuracy", "benchmark_speed", "collect_usage", "report",
-    "record_run",
+    "expect_scores", "evaluate_front", "select_front", "measure_references", "heal", "measure_healing",
+    "extract_subnet", "export_onnx", "equalize", "measure_bits", "quantize", "benchmark_accuracy", "benchmark_speed",
+    "collect_usage", "report", "record_run",
 ]  # fmt: skip
 # Text goes where file descriptors lead, as in a process of its own, not to the streams that pytest has put in place.
 OUTPUT, ERRORS = (open(descriptor, "w", buffering=1, closefd=False) for descriptor in (1, 2))  # noqa: SIM115

@@ -11,8 +11,8 @@ from workflow_runner import ROOT, planned_jobs, snakemake
 DEFAULT = {
     "fetch_model": 1, "fetch_task": 3, "fetch_instructions": 1, "finetune": 1, "rank_importance": 2,
     "train_supernet": 1, "build_supernet": 1,
-    "propose_candidates": 6, "evaluate_chunk": 12, "collect_generation": 6, "evaluate_front": 3,
-    "select_front": 3,
+    "propose_candidates": 6, "evaluate_chunk": 12, "collect_generation": 6, "expect_scores": 3,
+    "evaluate_front": 3, "select_front": 3,
     "extract_subnet": 3, "export_onnx": 4, "equalize": 4, "quantize": 4, "benchmark_accuracy": 12, "benchmark_speed": 8,
     "evaluate_transfer": 3, "measure_references": 1, "collect_usage": 1, "report": 1, "record_run": 1, "all": 1,
 }  # fmt: skip

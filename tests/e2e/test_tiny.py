@@ -196,7 +196,13 @@ def test_second_run_has_nothing_to_do(finished):
 
 def test_another_generation_repeats_none(finished):
     plan = planned_jobs(snakemake(finished, "-n", *changed(finished, search={"generations": 3})).stdout)
-    new = {"propose_candidates": 1, "evaluate_chunk": 2, "collect_generation": 1, "evaluate_front": 1}
+    new = {
+        "propose_candidates": 1,
+        "evaluate_chunk": 2,
+        "collect_generation": 1,
+        "expect_scores": 1,
+        "evaluate_front": 1,
+    }
     assert {name: plan[name] for name in new} == new
     assert not plan.keys() & {"fetch_model", "fetch_task", *TRAININGS}
 
@@ -339,12 +345,12 @@ def test_repeated_training_gives_byte_equal_weights_and_tables(finished, tmp_pat
 def test_truncated_table_is_named_and_the_rest_stays(finished, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(finished, folder)
-    cut(folder / SEARCH / "generation-2/archive.parquet", 300)
+    cut(folder / SEARCH / "expected.parquet", 300)
     made = {"front.parquet", "picks.parquet"}  # Snakemake deletes what the failed job would have written
     kept = {file: file.read_bytes() for file in (folder / "results").rglob("*.parquet") if file.name not in made}
     run = snakemake(folder, f"{SEARCH}/front.parquet", *CONFIG, "--forcerun", "select_front")
     assert run.returncode != 0
-    assert f"error: {SEARCH}/generation-2/archive.parquet is not a readable Parquet file" in run.stdout
+    assert f"error: {SEARCH}/expected.parquet is not a readable Parquet file" in run.stdout
     assert {file: file.read_bytes() for file in kept} == kept
 
 

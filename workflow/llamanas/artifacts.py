@@ -47,8 +47,9 @@ _REPORT = {
     "difference_ci_high": pa.float64(),
     "within_noise": pa.bool_(),
 }
-# What all measurements of the search together let expect; it decides who is in the front.
-_FRONT = _CANDIDATE | _SEARCH | {"expected_score": pa.float64()} | _REPORT
+# What all measurements of a search together let expect of each network; it decides who is in the front.
+_EXPECTED = _CANDIDATE | _SEARCH | {"expected_score": pa.float64()}
+_FRONT = _EXPECTED | _REPORT
 _EXPORTED = {"task": pa.string(), "pick": pa.string(), "precision": pa.string(), "architecture": pa.string()}
 
 # One row per architecture and item.
@@ -128,6 +129,7 @@ _COLUMNS: dict[str, dict[str, pa.DataType]] = {
     "candidates": _CANDIDATE,
     "scores": {"architecture": pa.string()} | _SEARCH,
     "archive": _CANDIDATE | _SEARCH,
+    "expected": _EXPECTED,
     # Of the candidates that racing left.
     "survivors": _CANDIDATE,
     "answers": _ANSWER,

@@ -5,11 +5,10 @@ from llamanas.job import job
 with job(snakemake) as run, run.device() as device:
     from llamanas.search.evaluate import measure
     from llamanas.search.judge import Judge
-    from llamanas.select.expected import read_archive
     from llamanas.select.front import objectives, to_report
 
     search, compute = run.params["search"], run.params["compute"]
-    rows = to_report(read_archive(run), run.params["picks"], *objectives(search))
+    rows = to_report(run.rows("expected"), run.params["picks"], *objectives(search))
     questions = [row for row in run.rows("questions") if row["split"] == "report"]
     folder = run.source("weights")
     measured = measure(folder, device, compute, rows, questions, run.resume)

@@ -3,12 +3,11 @@
 from llamanas.job import job
 
 with job(snakemake) as run:
-    from llamanas.select.expected import read_archive
     from llamanas.select.picks import full_id
     from llamanas.select.select import select
 
     search, settings = run.params["search"], run.params["select"]
-    archive, seed = read_archive(run), run.seed(run.wildcards.task)
+    archive, seed = run.rows("expected"), run.seed(run.wildcards.task)
     front, picks = select(archive, run.rows("answers"), full_id(archive), search, settings, seed)
     run.write("front", front)
     run.write("picks", picks)

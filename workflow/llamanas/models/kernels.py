@@ -88,9 +88,9 @@ def silu_times(gate: Tensor, up: Tensor) -> Tensor:
 def tf32_factors(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     """Factors [..., 3 inputs] and [outputs, 3 inputs] whose product in TF32 is that of float32 ``x`` and ``weight``.
 
-    Each number is the sum of two that TF32 holds, high and low; of the four products that of the two low parts, below
-    float32's own rounding, is left out (Markidis et al. 2018, arXiv 1803.04014). The units truncate their sums, and the
-    error grows with the sum (Ootomo and Yokota 2022, arXiv 2203.03341): so the small products come first.
+    Each number is the sum of a high part, which TF32 holds, and a low one, which it rounds in its last bit; of the four
+    products that of the two low parts is left out (Markidis et al. 2018, arXiv 1803.04014). The units truncate their
+    sums, and the error grows with the sum (Ootomo and Yokota 2022, arXiv 2203.03341): so the small products come first.
     """
     return _in_three(x, 0), _in_three(weight, 1)
 

@@ -9,22 +9,12 @@ import numpy as np
 from sklearn.linear_model import Ridge
 
 from llamanas.architecture import Architecture
-from llamanas.job import Job
-from llamanas.models.families import read_config, shape_of
 from llamanas.search.nsga2 import costs
 from llamanas.search.predictor import Features, standard
 from llamanas.select.front import EXPECTED, on_all_items
-from llamanas.supernet.space import SearchSpace, search_space
+from llamanas.supernet.space import SearchSpace
 
-PENALTY = 10.0  # for standardized scores and sums of sensitivities; up to 300 it hardly matters
-
-
-def read_archive(run: Job) -> list[dict]:
-    """Rows of a job's input ``archive`` with what is expected of them, in the order of the table."""
-    archive, search = run.rows("archive"), run.params["search"]
-    space = search_space(shape_of(read_config(run.path("config"))), run.params["space"])
-    importance = run.rows("importance") if search["use_importance"] else None
-    return with_expected(archive, space, importance, search["score"], run.params["expected"])
+PENALTY = 10.0  # for standardized scores and sums of sensitivities; chosen on a measured table (docs/performance.md)
 
 
 def with_expected(
