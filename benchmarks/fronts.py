@@ -22,6 +22,7 @@ sys.path.insert(0, str(ROOT / "workflow"))
 from llamanas.artifacts import read_table  # noqa: E402
 from llamanas.randomness import generator  # noqa: E402
 from llamanas.report.style import BLUE, GREEN, PURPLE, VERMILION, drawing  # noqa: E402
+from llamanas.select.front import credits_of  # noqa: E402
 from llamanas.select.statistics import paired_difference  # noqa: E402
 
 SEED, CONFIDENCE, RESAMPLES = 2405, 0.95, 10_000
@@ -36,19 +37,14 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def credits(folder: Path) -> dict[str, dict[str, float]]:
-    """Of each architecture that a run answered the report split with, the credit of each item."""
-    answers: dict[str, dict[str, float]] = {}
-    for row in read_table(folder / "answers.parquet", "answers").to_pylist():
-        answers.setdefault(row["architecture"], {})[row["item"]] = row["credit"]
-    return answers
-
-
 def pick_rows(runs: dict[str, Path], task: str) -> list[dict]:
     """A row of each run's picks of a task but the full network."""
     folders = {name: run / "results/search" / task for name, run in runs.items()}
     picks = {name: read_table(folder / "picks.parquet", "picks").to_pylist() for name, folder in folders.items()}
-    credit = {name: credits(folder) for name, folder in folders.items()}
+    credit = {
+        name: credits_of(read_table(folder / "answers.parquet", "answers").to_pylist())
+        for name, folder in folders.items()
+    }
     first = {row["pick"]: row["architecture"] for row in picks[next(iter(runs))]}
     rows = []
     for name, mine in picks.items():

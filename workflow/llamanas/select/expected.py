@@ -30,6 +30,7 @@ def with_expected(
         space: the space that they belong to.
         importance: sensitivities of the space's choices, if they are to be used.
         score: column to maximize.
+        smooth: ``select.expected`` of the config.
     """
     whole = on_all_items(archive)
     scores = np.array([row[score] for row in whole])

@@ -68,7 +68,7 @@ def report_rows(
         LlamaNasError: an architecture was not answered on the items of the full network, or was twice, or there are
             no answers of the full network.
     """
-    credit = _by_architecture(answers)
+    credit = credits_of(answers)
     reference = credit.get(full, {})
     full_columns = {
         f"full_{name}": value for name, value in _accuracy(reference, confidence).items() if name != "n_report"
@@ -120,7 +120,12 @@ def selection_shift(front: list[dict], full: dict) -> dict[str, float] | None:
     return {"members": len(smaller)} | means | {"low": shift - half, "high": shift + half}
 
 
-def _by_architecture(answers: list[dict]) -> dict[str, dict[str, float]]:
+def credits_of(answers: list[dict]) -> dict[str, dict[str, float]]:
+    """Of each architecture in rows of artifact ``answers`` the credit of each item.
+
+    Raises:
+        LlamaNasError: an item was answered twice.
+    """
     credit: dict[str, dict[str, float]] = defaultdict(dict)
     for answer in answers:
         credit[answer["architecture"]][answer["item"]] = answer["credit"]
