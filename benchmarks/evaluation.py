@@ -58,8 +58,8 @@ from llamanas.search.propose import propose  # noqa: E402
 from llamanas.search.score import Scorer  # noqa: E402
 from llamanas.search.trie import build_trie  # noqa: E402
 from llamanas.supernet.build import copy_companions, write_weights  # noqa: E402
-from llamanas.supernet.importance import channel_rows, sensitivity_rows  # noqa: E402
-from llamanas.supernet.order import channel_orders, order_channels  # noqa: E402
+from llamanas.supernet.importance import sensitivity_rows, unit_rows  # noqa: E402
+from llamanas.supernet.order import order_units, unit_orders, whole  # noqa: E402
 from llamanas.supernet.space import SearchSpace, search_space  # noqa: E402
 
 SEED = 2405
@@ -143,8 +143,8 @@ def super_network(run: Path, work: Path, config: dict, device: str) -> tuple[Pat
     examples = next(epochs([example for item in items for example in train_examples(item)], 768, SEED))
     decoder = load_decoder(work / "model", device)
     batch = pack(examples, device)
-    order_channels(decoder, channel_orders(channel_rows(decoder, batch), [decoder.shape.intermediate_size]))
-    importance = sensitivity_rows(decoder, batch, sorted({0, *config["space"]["intermediate_sizes"]}))
+    order_units(decoder, unit_orders(unit_rows(decoder, batch, config["space"]), whole(decoder.shape)))
+    importance = sensitivity_rows(decoder, batch, config["space"])
     write_weights(decoder, work / "supernet/model.safetensors")
     copy_companions(work / "model", work / "supernet")
     return work / "supernet", importance
@@ -341,7 +341,7 @@ class Benchmark:
         made = batches(rows, scorer.batch_tokens, self.options.device)
         padded = sum(batch.sequence.tokens.numel() for batch in made)
         scored = sum(len(batch.targets) for batch in made)
-        layers = shape.layers * (shape.attention_macs + shape.mlp_macs(shape.intermediate_size))
+        layers = shape.layers * (shape.attention_macs(shape.kv_heads) + shape.mlp_macs(shape.intermediate_size))
         flops = 2 * (padded * layers + scored * shape.vocabulary_size * shape.hidden_size)
         seconds, _ = timed(lambda: self.ours([space.full]), 3)
         peak = matrix_rate(self.options.device, getattr(torch, self.options.dtype))

@@ -37,7 +37,7 @@ SEARCHES = (
 )
 COLUMNS = (
     "architecture",
-    "attention",
+    "kv_heads",
     "intermediate_sizes",
     "depth",
     "parameters",

@@ -63,9 +63,9 @@ from llamanas.models.decoder import Decoder, load_decoder  # noqa: E402
 from llamanas.search.judge import Judge  # noqa: E402
 from llamanas.search.score import Scorer  # noqa: E402
 from llamanas.select.statistics import wilson_interval  # noqa: E402
-from llamanas.supernet.importance import calibration_batch, channel_rows, sensitivity_rows  # noqa: E402
+from llamanas.supernet.importance import calibration_batch, sensitivity_rows, unit_rows  # noqa: E402
 from llamanas.supernet.ladder import ladder  # noqa: E402
-from llamanas.supernet.order import bands, channel_orders, order_channels  # noqa: E402
+from llamanas.supernet.order import bands, order_units, unit_orders  # noqa: E402
 from llamanas.supernet.space import search_space  # noqa: E402
 
 VARIANTS: dict[str, dict] = {
@@ -137,11 +137,12 @@ class Benchmark:
         return load_decoder(folder, self.options.device)
 
     def ranked(self, decoder: Decoder, stage: str) -> list[dict]:
-        """The importance of a network fresh from a stage; its channels are put in order."""
+        """The importance of a network fresh from a stage; its units are put in order."""
         batch = calibration_batch(self.examples, self.config["importance"], self.options.seed, self.options.device)
-        channels, widths = channel_rows(decoder, batch), self.config["space"]["intermediate_sizes"]
-        order_channels(decoder, channel_orders(channels, bands(stage, widths, self.shape.intermediate_size)))
-        return channels + sensitivity_rows(decoder, batch, sorted({0, *widths}))
+        space = self.config["space"]
+        units = unit_rows(decoder, batch, space)
+        order_units(decoder, unit_orders(units, bands(stage, space, self.shape)))
+        return units + sensitivity_rows(decoder, batch, space)
 
     def run(self, stage: str, source: Path, destination: Path, **changes: Any) -> tuple[float, list[dict]]:
         """Seconds and losses of a training as the workflow does it."""
@@ -340,17 +341,17 @@ class Plain:
         self.student, self.teacher = (load(benchmark.finetuned).to(self.device) for _ in range(2))
         self.kept: Architecture = benchmark.shape.full
         for number, layer in enumerate(self.student.model.layers):
-            layer.self_attn.register_forward_hook(self.attention_mask(number))
-            layer.mlp.down_proj.register_forward_pre_hook(self.width_mask(number))
+            layer.self_attn.o_proj.register_forward_pre_hook(self.mask(number, "attention"))
+            layer.mlp.down_proj.register_forward_pre_hook(self.mask(number, "mlp"))
         self.optimizer = torch.optim.AdamW(self.student.parameters(), 1e-5)
 
-    def attention_mask(self, number: int) -> Callable:
-        return lambda module, given, out: (out[0] * float(self.kept.attention[number]), *out[1:])
+    def mask(self, number: int, part: str) -> Callable:
+        """Sets to zero what the sub-network lacks of what a part of the layer gathers; Llama's have no bias."""
 
-    def width_mask(self, number: int) -> Callable:
         def hook(module: Any, given: tuple[Tensor]) -> tuple[Tensor]:
-            keep = torch.arange(given[0].shape[-1], device=self.device) < self.kept.intermediate_sizes[number]
-            return (given[0] * keep,)
+            heads, width = self.kept.layers[number]
+            size = width if part == "mlp" else self.b.shape.attention_sizes(heads)[0]
+            return (given[0] * (torch.arange(given[0].shape[-1], device=self.device) < size),)
 
         return hook
 

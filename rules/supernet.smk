@@ -54,7 +54,7 @@ rule build_supernet:
         runtime=runtime("build_supernet"),
     params:
         **SHARED,
-        version=1,
+        version=2,
         space=config["space"],
     script:
         "../workflow/scripts/build_supernet.py"

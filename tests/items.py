@@ -6,11 +6,12 @@ from llamanas.architecture import Architecture
 from llamanas.data.tasks import branches
 
 SUBNETS = [
-    Architecture((True, False, True, False), (96, 32, 128, 0)),
-    Architecture((True, False, True, False), (96, 32, 64, 0)),
-    Architecture((True, True, True, True), (128, 128, 128, 32)),
-    Architecture((True, False, False, False), (96, 0, 0, 0)),  # all its steps begin another one
-    Architecture((True, False, True, True), (96, 32, 64, 128)),
+    Architecture((2, 0, 2, 0), (96, 32, 128, 0)),
+    Architecture((2, 0, 2, 0), (96, 32, 64, 0)),
+    Architecture((2, 2, 2, 2), (128, 128, 128, 32)),
+    Architecture((2, 0, 0, 0), (96, 0, 0, 0)),  # all its steps begin another one
+    Architecture((2, 0, 2, 2), (96, 32, 64, 128)),
+    Architecture((2, 0, 1, 2), (96, 32, 64, 128)),
 ]
 
 

@@ -14,7 +14,7 @@ from conftest import FAMILIES, tiny_model
 from llamanas.architecture import Architecture
 from llamanas.export.huggingface import write_folder
 
-MIXED = Architecture((True, False, True, False), (96, 32, 0, 128))
+MIXED = Architecture((2, 0, 1, 0), (96, 32, 0, 128))
 THETAS = (10000.0, 500000.0)  # the first is what version 4 takes where it is told none
 
 

@@ -18,6 +18,7 @@ SETTINGS = {
 SPACE = {
     "intermediate_sizes": [64, 128],
     "drop_layers": True,
+    "kv_heads": [],
     "drop_attention": True,
     "minimum_depth": 0.5,
     "depths": None,
@@ -36,10 +37,11 @@ class Problem:
         self.space: SearchSpace = search_space(self.shape, SPACE | space)
         random = np.random.default_rng(seed)
         self.losses, self.importance = {}, []
-        widths = sorted({choice.intermediate_size for choice in self.space.choices[0]} | {0})
+        numbers, widths = (sorted({0, *(choice[place] for choice in self.space.choices[0])}) for place in (0, 1))
         for layer in range(layers):
             scale = random.gamma(1, 0.3)
-            loss = {("attention", 0): random.gamma(1, 0.2)}
+            whole = random.gamma(1, 0.2)
+            loss = {("attention", heads): whole * (1 - heads / numbers[-1]) ** 2 for heads in numbers}
             loss |= {("mlp", width): scale * (1 - width / widths[-1]) ** 2 for width in widths}
             self.losses |= {(layer, *key): value for key, value in loss.items()}
             self.importance += [
@@ -48,10 +50,9 @@ class Problem:
             ]
 
     def score(self, architecture: Architecture) -> float:
-        layers = enumerate(zip(architecture.attention, architecture.intermediate_sizes, strict=True))
         return -sum(
-            (0 if attention else self.losses[layer, "attention", 0]) + self.losses[layer, "mlp", width]
-            for layer, (attention, width) in layers
+            self.losses[layer, "attention", heads] + self.losses[layer, "mlp", width]
+            for layer, (heads, width) in enumerate(architecture.layers)
         )
 
     def measure(self, candidates: list[dict]) -> list[dict]:

@@ -92,7 +92,7 @@ def write_experiment(folder: Path, family: str = "llama", **changes) -> Path:
         "finetune": TRAINING | {"steps": 4},
         "supernet": TRAINING | {"steps": 6},
         "heal": TRAINING | {"steps": 2},
-        "space": {"intermediate_sizes": [32, 64], "minimum_depth": 0.5},
+        "space": {"intermediate_sizes": [32, 64], "kv_heads": [1], "minimum_depth": 0.5},
         "search": {"population": 8, "generations": 2, "predictor_evaluations": 200, "chunks": 2},
         "select": {"bootstrap": 200},
         "export": {"picks": ["half_way"], "precisions": ["fp32", "budget"]},

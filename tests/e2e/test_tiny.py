@@ -128,10 +128,11 @@ def test_sensitivities_are_the_super_networks_own(finished):
     folder = finished / "results/supernet"
     examples = read_table(finished / "results/instructions/instructions.parquet", "instructions").to_pylist()
     batch = pack(next(epochs(examples, 128, seed_for(7, "rank_importance", "calibration"))))
-    measured = sensitivity_rows(load_decoder(folder), batch, [0, 32, 64])
+    measured = sensitivity_rows(load_decoder(folder), batch, {"intermediate_sizes": [32, 64], "kv_heads": [1]})
     rows = read_table(folder / "importance.parquet", "importance").to_pylist()
-    kept = {(row["layer"], row["kind"], row["index"]): row["score"] for row in rows if row["kind"] != "channel"}
-    assert {(r["layer"], r["kind"], r["index"]): r["score"] for r in measured} == pytest.approx(kept, rel=1e-3)
+    kept, again = ({(r["layer"], r["kind"], r["index"]): r["score"] for r in each} for each in (rows, measured))
+    assert again == pytest.approx({key: kept[key] for key in again}, rel=1e-3)
+    assert {kind for _, kind, _ in kept} == {"attention", "mlp", "channel", "kv_head"}
 
 
 def test_summary_and_page_name_what_was_exported(finished):
@@ -323,13 +324,14 @@ def test_a_search_for_latency_sees_what_was_measured(finished, tmp_path):
     assert run.returncode == 0, run.stdout[-5000:]
     assert planned_jobs(run.stdout) == {"measure_latency": 1, "propose_candidates": 1}
     parts = {
-        (row["part"], row["intermediate_size"]): row["microseconds"]
+        (row["part"], row["size"]): row["microseconds"]
         for row in read_table(folder / "results/supernet/latency.parquet", "latency").to_pylist()
     }
     rows = read_table(folder / f"{SEARCH}/generation-0/candidates.parquet", "candidates").to_pylist()
     for row in rows:
-        own = parts["fixed", 0] + sum(row["attention"]) * parts["attention", 0]
-        assert row["latency"] == own + sum(parts["mlp", width] for width in row["intermediate_sizes"])
+        layers = zip(row["kv_heads"], row["intermediate_sizes"], strict=True)
+        own = sum(parts["attention", heads] + parts["mlp", width] for heads, width in layers)
+        assert row["latency"] == parts["fixed", 0] + own
     assert len(read_table(folder / "results/supernet/latency_checks.parquet", "latency_checks").to_pylist()) == 2
 
 

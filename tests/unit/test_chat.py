@@ -16,7 +16,7 @@ from llamanas.export.gguf import write_gguf
 from llamanas.export.huggingface import write_folder
 from llamanas.export.onnx import write_onnx
 
-MIXED = Architecture((True, False, True, True), (96, 32, 0, 128))
+MIXED = Architecture((2, 0, 2, 2), (96, 32, 0, 128))
 PATHS = {"folder": "cut", "onnx": "model.onnx", "gguf": "model.gguf"}
 
 

@@ -3,8 +3,17 @@
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
-Step = tuple[int, int | None]  # one sub-layer: a layer's attention (None), or its MLP of this width
+
+class SubLayer(NamedTuple):
+    """A sub-layer: an ``attention`` of so many key-value heads, or an ``mlp`` of so many channels."""
+
+    kind: str
+    size: int
+
+
+Step = tuple[int, SubLayer]  # a layer of the full network, and one of its sub-layers
 
 
 @dataclass(frozen=True)
@@ -38,16 +47,28 @@ class ModelShape:
     def kv_size(self) -> int:
         return self.kv_heads * self.head_size
 
-    @cached_property
-    def attention_macs(self) -> int:
-        """Multiply-accumulates of one layer's four attention projections per token (scores excluded)."""
-        return self.hidden_size * (2 * self.query_size + 2 * self.kv_size)
+    @property
+    def group_size(self) -> int:
+        """Query heads that share one key-value head; they stay or go with it."""
+        return self.heads // self.kv_heads
 
-    @cached_property
-    def attention_parameters(self) -> int:
-        """Parameters of one attention sub-layer, its input norm included."""
-        biases = self.attention_bias * (self.query_size + 2 * self.kv_size) + self.output_bias * self.hidden_size
-        return self.attention_macs + biases + self.query_key_norm * 2 * self.head_size + self.hidden_size
+    def attention_sizes(self, kv_heads: int) -> tuple[int, int, int]:
+        """Values per token of the queries, keys and values of an attention of so many key-value heads."""
+        size = kv_heads * self.head_size
+        return self.group_size * size, size, size
+
+    def attention_macs(self, kv_heads: int) -> int:
+        """Multiply-accumulates of the four projections of one such attention per token (scores excluded)."""
+        queries, keys, values = self.attention_sizes(kv_heads)
+        return self.hidden_size * (2 * queries + keys + values)
+
+    def attention_parameters(self, kv_heads: int) -> int:
+        """Parameters of one such attention sub-layer, its input norm included; 0 for no heads."""
+        if kv_heads == 0:
+            return 0
+        biases = self.attention_bias * sum(self.attention_sizes(kv_heads)) + self.output_bias * self.hidden_size
+        norms = self.query_key_norm * 2 * self.head_size + self.hidden_size
+        return self.attention_macs(kv_heads) + biases + norms
 
     def mlp_macs(self, intermediate_size: int) -> int:
         """Multiply-accumulates of one gated MLP of this width per token."""
@@ -69,40 +90,45 @@ class ModelShape:
     @property
     def full(self) -> "Architecture":
         """The architecture of the full network."""
-        return Architecture((True,) * self.layers, (self.intermediate_size,) * self.layers)
+        return Architecture((self.kv_heads,) * self.layers, (self.intermediate_size,) * self.layers)
 
 
 @dataclass(frozen=True, order=True)
 class Architecture:
-    """A sub-network: for each layer of the full network, whether its attention stays and how wide its MLP is.
+    """A sub-network: for each layer of the full network, how many key-value heads it has and how wide its MLP is.
 
-    A width of 0 means no MLP; a layer with neither is dropped.
+    Key-value heads come with the query heads that share them; none means no attention, and a width of 0 no MLP. A layer
+    with neither is dropped.
     """
 
-    attention: tuple[bool, ...]
+    kv_heads: tuple[int, ...]
     intermediate_sizes: tuple[int, ...]
 
     @classmethod
     def from_row(cls, row: dict) -> "Architecture":
-        """The architecture of a table row with columns ``attention`` and ``intermediate_sizes``."""
-        return cls(tuple(map(bool, row["attention"])), tuple(map(int, row["intermediate_sizes"])))
+        """The architecture of a table row with columns ``kv_heads`` and ``intermediate_sizes``."""
+        return cls(tuple(map(int, row["kv_heads"])), tuple(map(int, row["intermediate_sizes"])))
 
-    def with_layer(self, layer: int, attention: bool, width: int) -> "Architecture":
+    @cached_property
+    def layers(self) -> tuple[tuple[int, int], ...]:
+        """Key-value heads and MLP width of each layer of the full network."""
+        return tuple(zip(self.kv_heads, self.intermediate_sizes, strict=True))
+
+    def with_layer(self, layer: int, kv_heads: int, width: int) -> "Architecture":
         """This architecture with one layer's choice replaced."""
-        attentions, widths = list(self.attention), list(self.intermediate_sizes)
-        attentions[layer], widths[layer] = attention, width
-        return Architecture(tuple(attentions), tuple(widths))
+        layers = [*self.layers[:layer], (kv_heads, width), *self.layers[layer + 1 :]]
+        return Architecture(*map(tuple, zip(*layers, strict=True)))
 
     @cached_property
     def id(self) -> str:
         """Stable identifier: the first 12 hexadecimal digits of the SHA-256 of the layer list."""
-        text = ",".join(f"{int(a)}:{w}" for a, w in zip(self.attention, self.intermediate_sizes, strict=True))
+        text = ",".join(f"{heads}:{width}" for heads, width in self.layers)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     @property
     def kept_layers(self) -> tuple[int, ...]:
         """Indices in the full network of the layers that are not dropped."""
-        return tuple(i for i, (a, w) in enumerate(zip(self.attention, self.intermediate_sizes, strict=True)) if a or w)
+        return tuple(index for index, layer in enumerate(self.layers) if any(layer))
 
     @property
     def depth(self) -> int:
@@ -112,31 +138,30 @@ class Architecture:
     @cached_property
     def steps(self) -> tuple[Step, ...]:
         """The sub-layers that a token passes, in order."""
-        layers = enumerate(zip(self.attention, self.intermediate_sizes, strict=True))
-        parts = ((layer, [None] * attention + [width] * (width > 0)) for layer, (attention, width) in layers)
-        return tuple((layer, part) for layer, present in parts for part in present)
+        parts = ((index, zip(("attention", "mlp"), sizes, strict=True)) for index, sizes in enumerate(self.layers))
+        return tuple((index, SubLayer(kind, size)) for index, both in parts for kind, size in both if size)
 
     def parameters(self, shape: ModelShape) -> int:
         """Number of parameters, embeddings counted once when tied."""
-        attention = sum(self.attention) * shape.attention_parameters
+        attention = sum(map(shape.attention_parameters, self.kv_heads))
         return shape.fixed_parameters + attention + sum(map(shape.mlp_parameters, self.intermediate_sizes))
 
     def macs_per_token(self, shape: ModelShape) -> int:
         """Multiply-accumulates of all matrix products for one token at an empty context, the head included."""
-        attention = sum(self.attention) * shape.attention_macs
+        attention = sum(map(shape.attention_macs, self.kv_heads))
         head = shape.vocabulary_size * shape.hidden_size
         return head + attention + sum(map(shape.mlp_macs, self.intermediate_sizes))
 
     def kv_bytes_per_token(self, shape: ModelShape, bytes_per_value: int) -> int:
         """Bytes that one token of context occupies in the key-value cache."""
-        return 2 * sum(self.attention) * shape.kv_size * bytes_per_value
+        return 2 * sum(self.kv_heads) * shape.head_size * bytes_per_value
 
     def row(self, shape: ModelShape, bytes_per_parameter: int) -> dict:
         """The columns that describe an architecture in every table."""
         parameters = self.parameters(shape)
         return {
             "architecture": self.id,
-            "attention": list(self.attention),
+            "kv_heads": list(self.kv_heads),
             "intermediate_sizes": list(self.intermediate_sizes),
             "depth": self.depth,
             "parameters": parameters,

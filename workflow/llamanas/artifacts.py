@@ -24,7 +24,7 @@ _FULL_DISK = re.compile(r"No space left on device|\d+ requested and \d+ written|
 
 _ARCHITECTURE = {
     "architecture": pa.string(),
-    "attention": pa.list_(pa.bool_()),
+    "kv_heads": pa.list_(pa.int32()),
     "intermediate_sizes": pa.list_(pa.int32()),
     "depth": pa.int32(),
     "parameters": pa.int64(),
@@ -95,7 +95,8 @@ _COLUMNS: dict[str, dict[str, pa.DataType]] = {
     },
     "instructions": _EXAMPLE,
     "written": _EXAMPLE,
-    # kind attention: KL of the network without it (index 0); mlp: with only `index` channels left; channel: its score.
+    # kind attention: KL of the network with only `index` key-value heads left of one; mlp: of one with only `index`
+    # channels; channel and kv_head: the score of that unit.
     "importance": {"layer": pa.int32(), "kind": pa.string(), "index": pa.int32(), "score": pa.float64()},
     # subnet: identifier of the architecture, or full.
     "losses": {
@@ -109,16 +110,16 @@ _COLUMNS: dict[str, dict[str, pa.DataType]] = {
     "space": {
         "layer": pa.int32(),
         "choice": pa.int32(),
-        "attention": pa.bool_(),
+        "kv_heads": pa.int32(),
         "intermediate_size": pa.int32(),
         "parameters": pa.int64(),
         "macs_per_token": pa.int64(),
     },
     # Microseconds that a part of a network adds to a prompt and its continuation: part fixed is what every network has,
-    # attention one attention, mlp one MLP of this width.
+    # attention one attention of so many key-value heads, mlp one MLP of this width.
     "latency": {
         "part": pa.string(),
-        "intermediate_size": pa.int32(),
+        "size": pa.int32(),
         "microseconds": pa.int64(),
         "runtime": pa.string(),
         "hardware": pa.string(),

@@ -121,7 +121,7 @@ def need(rule: str, config: dict, model: Model, items: Items | None = None) -> N
         return Need(2 * model.macs * tokens, copies * computed + shared + batch, copies * stored, copies * stored)
     if rule == "rank_importance":
         tokens = config["importance"]["calibration_tokens"]
-        changes = model.layers * (2 + len(config["space"]["intermediate_sizes"]))
+        changes = model.layers * (2 + narrower(config["space"]))
         states = tokens * (model.layers * model.hidden + 2 * model.kept / model.layers) * 4
         return Need(model.macs * tokens * changes, weights + states, stored, stored)
     if rule == "equalize":
@@ -148,7 +148,7 @@ def need(rule: str, config: dict, model: Model, items: Items | None = None) -> N
         return Need(2 * model.macs * tokens, 4 * weights, 0, 2 * weights)
     if rule == "measure_latency":
         about = config["search"]["latency"]
-        networks = 2 * about["networks"] + len(config["space"]["intermediate_sizes"]) + 4
+        networks = 2 * about["networks"] + narrower(config["space"]) + 4
         tokens = about["batch"] * (about["prompt_tokens"] + about["new_tokens"]) * about["repeats"] * 2 * networks
         return Need(2 * model.macs * tokens, 6 * weights, 0, 2 * networks * weights)
     return Need()  # tables alone
@@ -164,6 +164,11 @@ FILES = {
     "quantize": (2.5, 1.5, 0.25),
     "export_gguf": (1, 2, 1),
 }
+
+
+def narrower(space: dict) -> int:
+    """How many sizes besides the full ones section ``space`` of the config lets an attention or an MLP have."""
+    return len(space["intermediate_sizes"]) + len(space["kv_heads"])
 
 
 def _chunk_tokens(config: dict, items: Items) -> float:

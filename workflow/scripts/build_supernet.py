@@ -1,4 +1,4 @@
-"""Rule build_supernet: order the channels by the importance after training, and list the space."""
+"""Rule build_supernet: order channels and heads by the importance after training, and list the space."""
 
 from llamanas.job import job
 
@@ -6,13 +6,12 @@ with job(snakemake) as run:
     from llamanas.models.decoder import load_decoder
     from llamanas.provenance import manifest_rows
     from llamanas.supernet.build import copy_companions, write_weights
-    from llamanas.supernet.order import bands, channel_orders, order_channels
+    from llamanas.supernet.order import bands, order_units, unit_orders
     from llamanas.supernet.space import build_space, search_space
 
     decoder = load_decoder(run.source("weights"))
-    widths = bands("train_supernet", run.params["space"]["intermediate_sizes"], decoder.shape.intermediate_size)
     importance = run.rows("importance")
-    order_channels(decoder, channel_orders(importance, widths))
+    order_units(decoder, unit_orders(importance, bands("train_supernet", run.params["space"], decoder.shape)))
     write_weights(decoder, run.path("weights"))
     copy_companions(run.source("weights"), run.path("weights").parent)
     run.write("importance", importance)

@@ -11,9 +11,9 @@ from llamanas.baselines.program import least_sensitive
 from llamanas.data.packing import pack
 from llamanas.errors import LlamaNasError
 from llamanas.models.decoder import load_decoder
-from llamanas.supernet.importance import channel_rows, sensitivity_rows
+from llamanas.supernet.importance import sensitivity_rows, unit_rows
 from llamanas.supernet.ladder import Ladder
-from llamanas.supernet.order import order_channels
+from llamanas.supernet.order import order_units
 from llamanas.supernet.space import search_space
 from synthetic_search import Problem
 
@@ -26,6 +26,7 @@ WIDTHS = [32, 64, 96]
 SPACE = {
     "intermediate_sizes": WIDTHS,
     "drop_layers": True,
+    "kv_heads": [1],
     "drop_attention": True,
     "minimum_depth": 0.5,
     "depths": None,
@@ -39,8 +40,8 @@ class Network:
         self.folder, self.decoder, self.batch = folder, load_decoder(folder), pack(EXAMPLES, row_tokens=20)
         self.shape = self.decoder.shape
         self.space = search_space(self.shape, SPACE)
-        self.importance = channel_rows(self.decoder, self.batch)
-        self.importance += sensitivity_rows(self.decoder, self.batch, [0, *WIDTHS])
+        self.importance = unit_rows(self.decoder, self.batch, SPACE)
+        self.importance += sensitivity_rows(self.decoder, self.batch, SPACE)
 
     def prune(self, method: str, parameters: int, seed: int = 5):
         return prune(method, self.decoder, self.batch, self.space, self.importance, parameters, seed)
@@ -65,7 +66,7 @@ def sizes(network: Network) -> list[int]:
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_ends_at_most_one_granule_below_the_wanted_size(network, method):
     shape = network.shape
-    layer = shape.attention_parameters + shape.mlp_parameters(shape.intermediate_size)
+    layer = shape.attention_parameters(shape.kv_heads) + shape.mlp_parameters(shape.intermediate_size)
     width = shape.mlp_parameters(64) - shape.mlp_parameters(32)
     granules = {"first_layers": layer, "block_influence": layer, "random": width, "integer_program": layer}
     reached = []
@@ -73,8 +74,9 @@ def test_every_method_ends_at_most_one_granule_below_the_wanted_size(network, me
         architecture, orders = network.prune(method, wanted)
         reached.append(architecture.parameters(shape))
         assert wanted - granules.get(method, shape.layers * width) < reached[-1] <= wanted
-        assert all(sorted(order) == list(range(shape.intermediate_size)) for order in orders.values())
-        assert orders or set(architecture.intermediate_sizes) == {0, shape.intermediate_size}
+        units = {"channel": shape.intermediate_size, "kv_head": shape.kv_heads}
+        assert all(sorted(order) == list(range(units[kind])) for (kind, _), order in orders.items())
+        assert orders or set(architecture.layers) == {(0, 0), shape.full.layers[0]}
     assert reached == sorted(reached, reverse=True)
 
 
@@ -137,7 +139,7 @@ def test_taylor_leaves_no_gradients_and_needs_right_answers(network):
     architecture, orders = network.prune("taylor", sizes(network)[1])
     assert all(p.grad is None and not p.requires_grad for p in network.decoder.parameters())
     scores = [row["score"] for row in taylor_rows(network.decoder, network.batch) if row["layer"] == 0]
-    assert orders[0] == sorted(range(128), key=lambda channel: (-scores[channel], channel))
+    assert orders["channel", 0] == sorted(range(128), key=lambda channel: (-scores[channel], channel))
     with pytest.raises(LlamaNasError, match="right answers"):
         taylor_rows(network.decoder, pack([EXAMPLES[2]]))
 
@@ -146,10 +148,10 @@ def test_orders_put_the_channels_that_stay_first(network):
     wanted = sizes(network)[1]
     architecture, orders = network.prune("uniform_width", wanted)
     scores = [row["score"] for row in network.importance if row["kind"] == "channel" and row["layer"] == 2]
-    assert orders[2] == sorted(range(128), key=lambda channel: (-scores[channel], channel))
+    assert orders["channel", 2] == sorted(range(128), key=lambda channel: (-scores[channel], channel))
     decoder = load_decoder(network.folder)
-    order_channels(decoder, orders)
-    kept = torch.tensor(orders[2][: architecture.intermediate_sizes[2]])
+    order_units(decoder, orders)
+    kept = torch.tensor(orders["channel", 2][: architecture.intermediate_sizes[2]])
     weight = network.decoder.layers[2].mlp.up_proj.weight
     assert torch.equal(decoder.layers[2].mlp.up_proj.weight[: len(kept)], weight[kept])
 

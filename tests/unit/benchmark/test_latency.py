@@ -14,7 +14,8 @@ from llamanas.supernet.space import search_space
 from synthetic_search import SPACE
 
 SETTINGS = {"batch": 1, "prompt_tokens": 4, "new_tokens": 3, "repeats": 2, "networks": 3}
-TIMES = {("fixed", 0): 700, ("attention", 0): 90, ("mlp", 0): 0, ("mlp", 32): 20, ("mlp", 64): 35, ("mlp", 128): 60}
+TIMES = {("fixed", 0): 700, ("attention", 0): 0, ("attention", 1): 50, ("attention", 2): 90}
+TIMES |= {("mlp", 0): 0, ("mlp", 32): 20, ("mlp", 64): 35, ("mlp", 128): 60}
 
 
 @pytest.fixture(scope="module")
@@ -31,16 +32,15 @@ def shape(folder):
 
 @pytest.fixture
 def space(shape):
-    return search_space(shape, SPACE | {"intermediate_sizes": [32, 64]})
+    return search_space(shape, SPACE | {"intermediate_sizes": [32, 64], "kv_heads": [1]})
 
 
 def rows() -> list[dict]:
-    return [{"part": part, "intermediate_size": width, "microseconds": time} for (part, width), time in TIMES.items()]
+    return [{"part": part, "size": size, "microseconds": time} for (part, size), time in TIMES.items()]
 
 
 def time_of(architecture: Architecture) -> int:
-    mlps = sum(TIMES["mlp", width] for width in architecture.intermediate_sizes)
-    return 700 + 90 * sum(architecture.attention) + mlps
+    return 700 + sum(TIMES["attention", heads] + TIMES["mlp", width] for heads, width in architecture.layers)
 
 
 def test_parts_are_found_from_whole_networks(space, shape):

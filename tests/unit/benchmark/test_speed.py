@@ -20,7 +20,7 @@ from llamanas.models.decoder import load_decoder
 from llamanas.models.families import read_config, shape_of
 from llamanas.models.place import Sequence
 
-PICK = Architecture((False, True, True, False), (96, 32, 0, 128))
+PICK = Architecture((0, 2, 2, 0), (96, 32, 0, 128))
 SETTINGS = {"batches": [1, 3], "contexts": [8], "new_tokens": 3, "repeats": 2, "runtimes": ["onnxruntime", "pytorch"]}
 EXPORTED = {"task": "t", "pick": "p", "precision": "fp32", "architecture": "a"}
 
@@ -29,7 +29,7 @@ EXPORTED = {"task": "t", "pick": "p", "precision": "fp32", "architecture": "a"}
 def networks(family_folder, tmp_path_factory):
     folder = tmp_path_factory.mktemp("networks")
     write_onnx(family_folder, PICK, folder / "pick")
-    write_onnx(family_folder, Architecture((True,) * 4, (128,) * 4), folder / "full")
+    write_onnx(family_folder, Architecture((2,) * 4, (128,) * 4), folder / "full")
     return folder / "pick/model.onnx", folder / "full/model.onnx"
 
 

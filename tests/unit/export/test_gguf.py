@@ -23,15 +23,17 @@ pytest.importorskip("cyllama", reason="needs llama.cpp: pip install -c requireme
 
 from llamanas.llamacpp import GgufNetwork  # noqa: E402
 
-FULL = Architecture((True,) * 4, (128,) * 4)
-ALIKE = [FULL, Architecture((False, True, False, True), (0, 64, 0, 64))]
+FULL = Architecture((2,) * 4, (128,) * 4)
+ALIKE = [FULL, Architecture((0, 2, 0, 2), (0, 64, 0, 64))]
 DIFFERING = [
-    Architecture((True, False, True, False), (96, 32, 0, 128)),  # an MLP is missing, and the last attention
-    Architecture((False, False, True, True), (0, 64, 96, 32)),  # layer 0 dropped, the next without attention
-    Architecture((True, True, True, True), (64, 128, 40, 128)),  # only widths differ, one fits no block
-    Architecture((False, True, False, False), (64, 0, 128, 128)),
-    Architecture((True, True, True, True), (0, 128, 128, 0)),  # the first and the last MLP are missing
-    Architecture((False,) * 4, (128, 0, 64, 0)),  # no attention at all
+    Architecture((2, 0, 2, 0), (96, 32, 0, 128)),  # an MLP is missing, and the last attention
+    Architecture((0, 0, 2, 2), (0, 64, 96, 32)),  # layer 0 dropped, the next without attention
+    Architecture((2, 2, 2, 2), (64, 128, 40, 128)),  # only widths differ, one fits no block
+    Architecture((0, 2, 0, 0), (64, 0, 128, 128)),
+    Architecture((2, 2, 2, 2), (0, 128, 128, 0)),  # the first and the last MLP are missing
+    Architecture((0,) * 4, (128, 0, 64, 0)),  # no attention at all
+    Architecture((1, 2, 0, 1), (128, 64, 96, 0)),  # fewer heads
+    Architecture((1, 1, 1, 1), (128, 128, 128, 128)),  # in all layers alike
 ]
 PROMPT = np.random.default_rng(0).integers(320, size=200).tolist()
 

@@ -13,21 +13,23 @@ from llamanas.architecture import Architecture
 from llamanas.errors import LlamaNasError
 from llamanas.export.card import Run
 from llamanas.export.huggingface import write_folder
-from llamanas.export.weights import begun_with_attention
+from llamanas.export.weights import with_whole_attentions
 from llamanas.models.decoder import load_decoder
-from llamanas.models.families import SUPPORTED
+from llamanas.models.families import SUPPORTED, read_config, shape_of
 from llamanas.models.place import Sequence
 from tiny_experiment import write_tokenizer
 
-MIXED = Architecture((True, False, True, False), (96, 32, 0, 128))
+MIXED = Architecture((2, 0, 1, 0), (96, 32, 0, 128))
 DIFFERING = [
     MIXED,
-    Architecture((False, False, True, True), (0, 64, 96, 32)),  # layer 0 dropped, the next without attention
-    Architecture((True, True, True, True), (64, 128, 128, 128)),  # only widths differ
-    Architecture((True, True, True, False), (128, 128, 128, 128)),  # only the last layer's attention is missing
-    Architecture((False, False, True, False), (128, 128, 128, 0)),
+    Architecture((0, 0, 2, 2), (0, 64, 96, 32)),  # layer 0 dropped, the next without attention
+    Architecture((2, 2, 2, 2), (64, 128, 128, 128)),  # only widths differ
+    Architecture((2, 2, 2, 0), (128, 128, 128, 128)),  # only the last layer's attention is missing
+    Architecture((0, 0, 2, 0), (128, 128, 128, 0)),
+    Architecture((1, 2, 0, 1), (128, 64, 96, 0)),  # fewer heads
 ]
-ALIKE = [Architecture((False, True, False, True), (0, 128, 0, 128)), Architecture((True,) * 4, (64,) * 4)]
+FEWER = Architecture((1,) * 4, (128,) * 4)  # layers alike, but not with all heads
+ALIKE = [Architecture((0, 2, 0, 2), (0, 128, 0, 128)), Architecture((2,) * 4, (64,) * 4)]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -64,7 +66,7 @@ def same_logits(source, architecture, folder) -> None:
     torch.testing.assert_close(found, view_logits(source, architecture, inputs), atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("architecture", DIFFERING + ALIKE, ids=lambda a: a.id)
+@pytest.mark.parametrize("architecture", [*DIFFERING, FEWER, *ALIKE], ids=lambda a: a.id)
 def test_logits_equal_the_super_network(family, family_folder, tmp_path, architecture):
     write_folder(family_folder, architecture, tmp_path, "apache-2.0")
     same_logits(family_folder, architecture, tmp_path)
@@ -82,7 +84,7 @@ def test_scaled_rotary_positions_are_kept(tmp_path, rope):
     assert config["rope_theta"] == rope["rope_theta"]
 
 
-@pytest.mark.parametrize("architecture", DIFFERING, ids=lambda a: a.id)
+@pytest.mark.parametrize("architecture", [*DIFFERING, FEWER], ids=lambda a: a.id)
 def test_padded_with_zeros_it_is_an_ordinary_model_with_the_same_logits(family, family_folder, tmp_path, architecture):
     write_folder(family_folder, architecture, tmp_path, "apache-2.0", variant="padded")
     own = getattr(transformers, f"{SUPPORTED[family]}ForCausalLM")
@@ -109,23 +111,25 @@ def test_deci_variant_has_the_same_weights_and_tells_of_each_layer(family, famil
     write_folder(family_folder, architecture, folder, "mit", variant="deci")
     blocks = AutoConfig.from_pretrained(folder, trust_remote_code=True).block_configs
     kept, first = architecture.kept_layers, architecture.kept_layers[0]
-    assert [block.attention.no_op for block in blocks] == [not architecture.attention[i] and i > first for i in kept]
+    assert [block.attention.no_op for block in blocks] == [not architecture.kv_heads[i] and i > first for i in kept]
     assert {block.attention.n_heads_in_group for block in blocks if not block.attention.no_op} == {2}
     widths = [0 if block.ffn.no_op else block.ffn.intermediate_size for block in blocks]
     assert widths == [architecture.intermediate_sizes[i] for i in kept]
     assert not any(hasattr(block.ffn, "ffn_mult") for block in blocks)  # vLLM would round it
 
-    write_folder(family_folder, begun_with_attention(architecture), tmp_path / "own", "mit")
+    whole = with_whole_attentions(architecture, shape_of(read_config(family_folder / "config.json")))
+    write_folder(family_folder, whole, tmp_path / "own", "mit")
     shutil.copy(folder / "model.safetensors", tmp_path / "own")
     same_logits(family_folder, architecture, tmp_path / "own")
     text = (folder / "README.md").read_text()
-    assert "from vllm import LLM" in text and ("Zeros stand here" in text) == (not architecture.attention[first])
+    assert "from vllm import LLM" in text and ("Zeros stand here" in text) == (whole != architecture)
 
 
-def test_deci_variant_of_alike_layers_is_an_ordinary_model(family, family_folder, tmp_path):
-    write_folder(family_folder, ALIKE[0], tmp_path, "apache-2.0", variant="deci")
+@pytest.mark.parametrize("architecture", [ALIKE[0], FEWER], ids=lambda a: a.id)
+def test_deci_variant_of_alike_layers_is_an_ordinary_model(family, family_folder, tmp_path, architecture):
+    write_folder(family_folder, architecture, tmp_path, "apache-2.0", variant="deci")
     assert not list(tmp_path.glob("*.py")) and "AutoModelForCausalLM" in (tmp_path / "README.md").read_text()
-    same_logits(family_folder, ALIKE[0], tmp_path)
+    same_logits(family_folder, architecture, tmp_path)
 
 
 def test_biases_of_llama_are_kept(tmp_path):

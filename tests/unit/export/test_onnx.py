@@ -15,11 +15,12 @@ from llamanas.models.decoder import load_decoder
 from llamanas.models.place import Sequence
 
 ARCHITECTURES = [
-    Architecture((True,) * 4, (128,) * 4),
-    Architecture((True, False, True, False), (96, 32, 0, 128)),
-    Architecture((False, False, True, True), (0, 64, 96, 32)),
-    Architecture((False, True, False, False), (64, 0, 128, 128)),
-    Architecture((False,) * 4, (128, 0, 64, 0)),
+    Architecture((2,) * 4, (128,) * 4),
+    Architecture((2, 0, 2, 0), (96, 32, 0, 128)),
+    Architecture((0, 0, 2, 2), (0, 64, 96, 32)),
+    Architecture((0, 2, 0, 0), (64, 0, 128, 128)),
+    Architecture((0,) * 4, (128, 0, 64, 0)),
+    Architecture((1, 2, 0, 1), (128, 64, 96, 0)),
 ]
 TOKENS = np.random.default_rng(0).integers(320, size=(2, 30))  # longer than the tiny Mistral's window
 

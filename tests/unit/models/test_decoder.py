@@ -18,13 +18,10 @@ def sequence(batch: int, length: int, seed: int = 0) -> Sequence:
 @torch.no_grad()
 def cut(model, architecture: Architecture):
     """Transformers' model with the parts zeroed that the architecture leaves out."""
-    for layer, attention, width in zip(
-        model.model.layers, architecture.attention, architecture.intermediate_sizes, strict=True
-    ):
-        if not attention:
-            layer.self_attn.o_proj.weight.zero_()
-            if layer.self_attn.o_proj.bias is not None:
-                layer.self_attn.o_proj.bias.zero_()
+    for layer, (heads, width) in zip(model.model.layers, architecture.layers, strict=True):
+        layer.self_attn.o_proj.weight[:, 32 * heads :] = 0  # two query heads of 16 values each share one of them
+        if heads == 0 and layer.self_attn.o_proj.bias is not None:
+            layer.self_attn.o_proj.bias.zero_()
         layer.mlp.down_proj.weight[:, width:] = 0
         if width == 0 and layer.mlp.down_proj.bias is not None:
             layer.mlp.down_proj.bias.zero_()
@@ -32,9 +29,10 @@ def cut(model, architecture: Architecture):
 
 
 ARCHITECTURES = [
-    Architecture((True,) * 4, (128,) * 4),
-    Architecture((True, False, True, False), (96, 32, 0, 0)),
-    Architecture((False, True, False, True), (64, 128, 0, 128)),
+    Architecture((2,) * 4, (128,) * 4),
+    Architecture((2, 0, 2, 0), (96, 32, 0, 0)),
+    Architecture((0, 2, 0, 2), (64, 128, 0, 128)),
+    Architecture((1, 2, 0, 1), (128, 64, 128, 0)),
 ]
 
 
@@ -58,11 +56,11 @@ def test_scaled_rotary_positions_equal_transformers(rope, tmp_path):
 
 @torch.no_grad()
 def test_biases_of_llama_equal_transformers(tmp_path):
-    model = tiny_model("llama", attention_bias=True, mlp_bias=True)
-    model.save_pretrained(tmp_path)
-    architecture = ARCHITECTURES[1]
-    expected = cut(model, architecture)(sequence(1, 9).tokens).logits
-    torch.testing.assert_close(load_decoder(tmp_path)(sequence(1, 9), architecture), expected, atol=2e-5, rtol=1e-4)
+    tiny_model("llama", attention_bias=True, mlp_bias=True).save_pretrained(tmp_path)
+    for architecture in ARCHITECTURES[1], ARCHITECTURES[3]:
+        model = tiny_model("llama", attention_bias=True, mlp_bias=True)
+        expected = cut(model, architecture)(sequence(1, 9).tokens).logits
+        torch.testing.assert_close(load_decoder(tmp_path)(sequence(1, 9), architecture), expected, atol=2e-5, rtol=1e-4)
 
 
 @torch.no_grad()
@@ -70,9 +68,9 @@ def test_biases_of_llama_equal_transformers(tmp_path):
 def test_every_sub_layer_goes_through_the_call_that_training_gives(family_folder, architecture):
     decoder, batch, seen = load_decoder(family_folder), sequence(2, 9), []
 
-    def call(layer, x, place, width):
-        seen.append((decoder.layers.index(layer), width))
-        return layer(x, place, width)
+    def call(layer, x, place, part):
+        seen.append((decoder.layers.index(layer), part))
+        return layer(x, place, part)
 
     hidden = decoder.hidden(batch, architecture, call)
     assert tuple(seen) == architecture.steps

@@ -4,19 +4,20 @@ import pytest
 import torch
 
 from conftest import FAMILIES, tiny_model
-from llamanas.architecture import Architecture
+from llamanas.architecture import Architecture, SubLayer
 from llamanas.data.packing import flatten, pack
 from llamanas.models import decoder as of
 from llamanas.models.decoder import Layer, load_decoder, tensors_to_save
 from llamanas.models.joined import join, separate
 from llamanas.models.place import Sequence
 
-FULL = Architecture((True,) * 4, (128,) * 4)
+FULL = Architecture((2,) * 4, (128,) * 4)
 NETWORKS = [
     FULL,
-    Architecture((True, True, True, False), (128, 32, 128, 0)),
-    Architecture((True, True, True, True), (128, 32, 0, 0)),
-    Architecture((True, False, True, True), (128, 128, 128, 64)),
+    Architecture((2, 2, 2, 0), (128, 32, 128, 0)),
+    Architecture((2, 2, 2, 2), (128, 32, 0, 0)),
+    Architecture((2, 0, 2, 2), (128, 128, 128, 64)),
+    Architecture((2, 1, 2, 1), (128, 32, 128, 128)),
     FULL,
 ]
 EXAMPLES = [
@@ -30,7 +31,7 @@ def batch():
 
 
 def test_states_and_gradients_are_those_of_each_network_alone(family_folder):
-    decoder, data, weights = load_decoder(family_folder).requires_grad_(), batch(), torch.arange(1.0, 6)
+    decoder, data, weights = load_decoder(family_folder).requires_grad_(), batch(), torch.arange(1.0, 7)
     together = decoder.hidden_at(data.sequence, data.rows, NETWORKS, Layer.__call__)
     apart = [decoder.hidden(data.sequence, network).flatten(0, 1)[data.rows] for network in NETWORKS]
     torch.testing.assert_close(together, torch.stack(apart), atol=1e-5, rtol=1e-5)
@@ -46,15 +47,16 @@ def test_states_and_gradients_are_those_of_each_network_alone(family_folder):
 def test_equal_sub_layers_are_one_call_and_equal_beginnings_one_state(family_folder):
     decoder, data, seen = load_decoder(family_folder), batch(), []
 
-    def call(layer, x, place, width):
-        seen.append((decoder.layers.index(layer), width, len(x) // len(data.sequence.tokens)))
-        return layer(x, place, width)
+    def call(layer, x, place, part):
+        seen.append((decoder.layers.index(layer), *part, len(x) // len(data.sequence.tokens)))
+        return layer(x, place, part)
 
     with torch.no_grad():
         decoder.hidden_at(data.sequence, data.rows, NETWORKS, call)
     assert seen == [
-        (0, None, 1), (0, 128, 1), (1, None, 1), (1, 128, 2), (1, 32, 1), (2, None, 3), (2, 128, 3),
-        (3, None, 3), (3, 64, 1), (3, 128, 1),
+        (0, "attention", 2, 1), (0, "mlp", 128, 1), (1, "attention", 2, 1), (1, "attention", 1, 1),
+        (1, "mlp", 128, 2), (1, "mlp", 32, 2), (2, "attention", 2, 4), (2, "mlp", 128, 4),
+        (3, "attention", 2, 3), (3, "attention", 1, 1), (3, "mlp", 64, 1), (3, "mlp", 128, 2),
     ]  # fmt: skip
 
 
@@ -74,7 +76,8 @@ def test_repeated_rows_with_bounds_are_as_many_texts(family_folder, count, monke
     with torch.no_grad():
         x, place = torch.randn(count, 64, 64), decoder.place(data.sequence)
         layer = decoder.layers[0]
-        together, apart = layer(x, place.repeated(count), None), [layer(row[None], place, None)[0] for row in x]
+        part = SubLayer("attention", 2)
+        together, apart = layer(x, place.repeated(count), part), [layer(row[None], place, part)[0] for row in x]
     torch.testing.assert_close(together, torch.stack(apart), atol=1e-5, rtol=1e-5)
 
 

@@ -10,9 +10,10 @@ import pytest
 from llamanas.report.comparison import draw_comparison
 from llamanas.report.figures import draw_architectures, draw_importance, draw_losses
 from llamanas.report.front import draw_front
-from llamanas.report.probabilities import draw_probabilities, keep_shares, width_shares
+from llamanas.report.probabilities import draw_probabilities, shares
 from llamanas.report.progress import draw_progress, volumes
 from llamanas.report.results import Results
+from llamanas.report.strip import strip
 from llamanas.report.style import themed
 from llamanas.report.words import network_id
 from llamanas.report.write import draw_all
@@ -71,13 +72,25 @@ def test_a_page_may_set_the_colours_of_a_drawing(figures: dict) -> None:
 
 def test_probabilities_are_shares_of_the_members(results: Results) -> None:
     front, layers = results.fronts["mini_truthful"], range(results.shape.layers)
-    widths = width_shares(front, results.shape)
-    assert {round(sum(shares[layer] for shares in widths.values()), 9) for layer in layers} == {1.0}
+    widths, heads = shares(front, "intermediate_sizes"), shares(front, "kv_heads")
+    for of_sizes in (widths, heads):
+        assert {round(sum(of_size[layer] for of_size in of_sizes.values()), 9) for layer in layers} == {1.0}
     assert widths[1536][3] == sum(row["intermediate_sizes"][3] == 1536 for row in front) / len(front)
-    kept = keep_shares(front, results.shape)
-    assert kept[0] == 1 and kept[5] == sum(row["attention"][5] for row in front) / len(front)
+    assert heads[3][0] == 1 and heads[3][5] == sum(row["kv_heads"][5] == 3 for row in front) / len(front)
     words = words_of(draw_probabilities("mini_truthful", front, results.shape))
     assert {"no MLP", "MLP 512 wide", "MLP 1024 wide", "MLP 1536 wide", "attention kept"} <= set(words)
+
+
+def test_attentions_with_fewer_heads_are_drawn_lower(results: Results) -> None:
+    front = [row | {"kv_heads": [3, *([1] * 29)]} for row in results.fronts["mini_truthful"]]
+    words = words_of(draw_probabilities("mini_truthful", front, results.shape))
+    assert {"1 of 3 KV heads", "3 of 3 KV heads"} <= set(words)
+    boxes = ElementTree.fromstring(strip(front[0], results.shape)).findall("rect[@class='attention']")
+    assert [box.get("height") for box in boxes] == ["5"] + ["1.67"] * 29
+    importance = [
+        {"layer": layer, "kind": "attention", "index": n, "score": 0.1} for layer in range(30) for n in (0, 1)
+    ]
+    assert {"attention removed", "attention: 1 KV heads kept"} <= set(words_of(draw_importance(importance)))
 
 
 def test_comparison_names_every_method_once(results: Results) -> None:
@@ -152,7 +165,7 @@ def test_architecture_shows_each_kept_sublayer_once(results: Results) -> None:
     pick = next(row for row in results.picks["mini_truthful"] if row["pick"] == "half_way")
     svg = draw_architectures("mini_truthful", [pick], results.shape)
     assert svg.count("fill: #0072b2") == sum(map(bool, pick["intermediate_sizes"])) + 1
-    assert svg.count("fill: #e69f00") == sum(pick["attention"]) + 1
+    assert svg.count("fill: #e69f00") == sum(map(bool, pick["kv_heads"])) + 1
 
 
 def test_losses_of_one_kind_make_one_panel(results: Results) -> None:

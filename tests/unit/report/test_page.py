@@ -94,6 +94,24 @@ def test_page_has_every_task_pick_and_file(results: Results, page: str) -> None:
                 assert f'<tr><th scope="row">{pick}<small>{precision}</small></th>' in section
 
 
+def test_networks_have_the_score_that_the_front_was_chosen_by(results: Results, figures: dict, tmp_path: Path) -> None:
+    shown = [row for front in results.fronts.values() for row in front]
+    page = page_of(results, figures, tmp_path)
+    assert all(f"<span>{r['search_score']:.3f}<small>expected {r['expected_score']:.3f}</small>" in page for r in shown)
+    settings = results.settings | {"select": results.settings["select"] | {"expected": False}}
+    page = page_of(replace(results, settings=settings), figures, tmp_path)
+    assert "<small>expected" not in page and f"<span>{shown[0]['search_score']:.3f}</span>" in page
+
+
+def test_the_search_space_tells_of_heads_where_there_is_a_choice(
+    results: Results, figures: dict, tmp_path: Path
+) -> None:
+    settings = results.settings | {"space": results.settings["space"] | {"kv_heads": [2, 1]}}
+    with_heads = " ".join(Whole(page_of(replace(results, settings=settings), figures, tmp_path)).text.split())
+    assert "lose its attention, keep 1, 2 or all 3 of its key-value heads, have an MLP" in with_heads
+    assert "key-value heads" not in " ".join(Whole(page_of(results, figures, tmp_path)).text.split())
+
+
 def test_page_says_what_the_numbers_mean(results: Results, page: str) -> None:
     text = " ".join(Whole(page).text.split())
     noisy = sum(row["within_noise"] and row["pick"] != "full" for rows in results.picks.values() for row in rows)
@@ -253,7 +271,7 @@ REFERENCE = {
 }  # fmt: skip
 COSTS = {"parameters": 1, "macs_per_token": 1}
 SPACE = [
-    {"layer": layer, "choice": choice, "attention": True, "intermediate_size": width} | COSTS
+    {"layer": layer, "choice": choice, "kv_heads": 3, "intermediate_size": width} | COSTS
     for layer in range(30)
     for choice, width in enumerate((512, 1536))
 ]

@@ -31,7 +31,7 @@ def test_features_are_sums_and_one_hot():
     scores = {(row["layer"], row["kind"], row["index"]): row["score"] for row in problem.importance}
     for row, values in zip(genes, table, strict=True):
         architecture = problem.space.decode(row)
-        attention = sum(scores[i, "attention", 0] for i, kept in enumerate(architecture.attention) if not kept)
+        attention = sum(scores[i, "attention", 0] for i, kept in enumerate(architecture.kv_heads) if not kept)
         mlp = sum(scores[i, "mlp", width] for i, width in enumerate(architecture.intermediate_sizes))
         assert values[:SUMS] == pytest.approx(
             [attention, mlp, (attention + mlp) ** 0.5, problem.space.parameters(architecture)]
@@ -47,7 +47,7 @@ def test_without_importance_sums_count_what_is_missing():
     for row, values in zip(genes, features_of(problem, ranked=False)(genes), strict=True):
         architecture = problem.space.decode(row)
         missing = sum(1 - width / 256 for width in architecture.intermediate_sizes)
-        assert values[:2] == pytest.approx([5 - sum(architecture.attention), missing])
+        assert values[:2] == pytest.approx([5 - sum(architecture.kv_heads) / 2, missing])
 
 
 def test_without_importance_new_architectures_are_ranked_and_fits_repeat():

@@ -57,8 +57,9 @@ def test_first_generation_has_extremes_ladder_and_random_draws():
 
 def test_a_front_of_three_objectives_is_searched(algorithm):
     problem = Problem(6, 0)
-    times = {("fixed", 0): 9, ("attention", 0): 40, ("mlp", 0): 0, ("mlp", 64): 7, ("mlp", 128): 8, ("mlp", 256): 30}
-    rows = [{"part": part, "intermediate_size": width, "microseconds": n} for (part, width), n in times.items()]
+    times = {("fixed", 0): 9, ("attention", 0): 0, ("attention", 2): 40}
+    times |= {("mlp", 0): 0, ("mlp", 64): 7, ("mlp", 128): 8, ("mlp", 256): 30}
+    rows = [{"part": part, "size": size, "microseconds": n} for (part, size), n in times.items()]
     problem.space = problem.space.timed(rows)
     changes = {"algorithm": algorithm, "objective": "latency", "second_objective": "parameters"}
     archive = search(problem, 2, 0, **changes)[-1]

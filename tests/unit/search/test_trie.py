@@ -4,15 +4,15 @@ import itertools
 
 import pytest
 
-from llamanas.architecture import Architecture, ModelShape
+from llamanas.architecture import Architecture, ModelShape, SubLayer
 from llamanas.search.trie import build_trie, contiguous_part, walk
 
-SHAPE = ModelShape("llama", 3, 8, 4, 2, 1, 4, 16, tied_head=True)
+SHAPE = ModelShape("llama", 3, 8, 4, 4, 2, 4, 16, tied_head=True)
 ALL = [
-    Architecture(attention, widths)
-    for attention in itertools.product((True, False), repeat=3)
+    Architecture(heads, widths)
+    for heads in itertools.product((2, 1, 0), repeat=3)
     for widths in itertools.product((0, 2, 4), repeat=3)
-    if any(attention) or any(widths)
+    if any(heads) or any(widths)
 ]
 
 
@@ -45,8 +45,9 @@ def test_every_subnetwork_is_reached_with_its_own_steps(chosen):
 
 
 def test_shared_steps_are_counted():
-    pair = [Architecture((True, True), (4, 4)), Architecture((True, True), (4, 2))]
-    assert pair[0].steps == ((0, None), (0, 4), (1, None), (1, 4))
+    pair = [Architecture((2, 2), (4, 4)), Architecture((2, 2), (4, 2))]
+    attention, mlp = SubLayer("attention", 2), SubLayer("mlp", 4)
+    assert pair[0].steps == ((0, attention), (0, mlp), (1, attention), (1, mlp))
     assert build_trie(pair).steps == 5
 
 

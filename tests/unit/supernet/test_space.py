@@ -15,6 +15,7 @@ SHAPE = ModelShape("llama", 4, 64, 256, 4, 2, 16, 320, tied_head=True, attention
 SETTINGS = {
     "intermediate_sizes": [64, 128],
     "drop_layers": True,
+    "kv_heads": [],
     "drop_attention": True,
     "minimum_depth": 0.5,
     "depths": None,
@@ -24,6 +25,8 @@ SPACES = [
     {"intermediate_sizes": [0, 128]},
     {"drop_layers": False},
     {"drop_attention": False},
+    {"kv_heads": [1]},
+    {"kv_heads": [1], "intermediate_sizes": [], "drop_layers": False},
     {"intermediate_sizes": [], "minimum_depth": 0.25},
     {"drop_layers": False, "drop_attention": False},
     {"minimum_depth": 1},
@@ -41,20 +44,20 @@ def everything(settings: dict) -> set[Architecture]:
     """All architectures by the words of the config's schema."""
     widths = {*settings["intermediate_sizes"], SHAPE.intermediate_size}
     found = set()
-    for attention in product([True, False], repeat=SHAPE.layers):
+    for heads in product({0, *settings["kv_heads"], SHAPE.kv_heads}, repeat=SHAPE.layers):
         for sizes in product(widths | {0}, repeat=SHAPE.layers):
-            layers = list(zip(attention, sizes, strict=True))
-            admissible = attention[0] and all(
+            layers = list(zip(heads, sizes, strict=True))
+            admissible = heads[0] and all(
                 size in widths if kept else (settings["drop_attention"] if size else settings["drop_layers"])
                 for kept, size in layers
             )
-            present = [kept or size > 0 for kept, size in layers]
+            present = [kept > 0 or size > 0 for kept, size in layers]
             depth = sum(present)
             enough = depth >= settings["minimum_depth"] * SHAPE.layers
             if settings["depths"]:
                 enough = depth in (*settings["depths"], SHAPE.layers) and all(present[:depth])
             if admissible and enough:
-                found.add(Architecture(attention, sizes))
+                found.add(Architecture(heads, sizes))
     return found
 
 
@@ -74,13 +77,13 @@ def test_rows_cost_what_architectures_cost(space):
     assert [row["choice"] for row in rows] == list(range(len(rows)))
     assert [row["parameters"] for row in rows] == sorted(row["parameters"] for row in rows)
     for row in rows:
-        changed = Architecture((True, True, row["attention"], True), (256, 256, row["intermediate_size"], 256))
+        changed = SHAPE.full.with_layer(2, row["kv_heads"], row["intermediate_size"])
         for name, cost in (("parameters", Architecture.parameters), ("macs_per_token", Architecture.macs_per_token)):
             assert cost(SHAPE.full, SHAPE) - cost(changed, SHAPE) == rows[-1][name] - row[name]
 
 
 def test_first_layer_keeps_its_attention(space):
-    assert all(choice.attention for choice in space.choices[0])
+    assert all(choice.kv_heads for choice in space.choices[0])
 
 
 def test_genes_round_trip_and_reductions_are_ordered(space):
@@ -94,9 +97,9 @@ def test_genes_round_trip_and_reductions_are_ordered(space):
 
 def test_encode_refuses_foreign_architectures(space):
     for foreign in (
-        Architecture((False, True, True, True), (256,) * 4),
-        Architecture((True,) * 4, (256, 256, 256, 96)),
-        Architecture((True,) * 3, (256,) * 3),
+        Architecture((0, 2, 2, 2), (256,) * 4),
+        Architecture((2,) * 4, (256, 256, 256, 96)),
+        Architecture((2,) * 3, (256,) * 3),
     ):
         with pytest.raises(LlamaNasError, match="not in the search space"):
             space.encode(foreign)

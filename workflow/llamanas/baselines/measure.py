@@ -16,7 +16,7 @@ from llamanas.select.statistics import wilson_interval
 from llamanas.supernet.build import copy_companions, write_weights
 from llamanas.supernet.importance import calibration_batch
 from llamanas.supernet.ladder import ladder
-from llamanas.supernet.order import order_channels
+from llamanas.supernet.order import order_units
 from llamanas.supernet.space import search_space
 
 
@@ -33,24 +33,24 @@ def prepare(run: Job, device: str) -> Training:
     if not kept.exists():  # an interrupted job goes on with its network, though sums on a GPU may differ in a digit
         architecture = _write_pruned(run, examples, folder, device)
         with whole_file(kept) as temporary:
-            temporary.write_text(json.dumps([architecture.attention, architecture.intermediate_sizes]))
-    attention, widths = json.loads(kept.read_text())
+            temporary.write_text(json.dumps([architecture.kv_heads, architecture.intermediate_sizes]))
+    heads, widths = json.loads(kept.read_text())
     return Training(
         "baseline", folder, run.resume / "trained/model.safetensors", examples, run.params["baselines"],
         run.seed(), run.params["compute"]["dtype"], run.resume,
-        teacher=run.source("weights"), architecture=Architecture(tuple(attention), tuple(widths)), shard=run.shard,
+        teacher=run.source("weights"), architecture=Architecture(tuple(heads), tuple(widths)), shard=run.shard,
     )  # fmt: skip
 
 
 def _write_pruned(run: Job, examples: list[dict], folder: Path, device: str) -> Architecture:
-    """Write the fine-tuned network with the method's order of channels; the architecture that the method gives."""
+    """Write the fine-tuned network with the method's order of units; the architecture that the method gives."""
     source = run.source("weights")
     decoder = load_decoder(source, device)
     batch = calibration_batch(examples, run.params["importance"], run.seed_root, device)
     parameters = int(decoder.shape.full.parameters(decoder.shape) / float(run.wildcards.ratio))
     space, importance = search_space(decoder.shape, run.params["space"]), run.rows("importance")
     architecture, orders = prune(run.wildcards.method, decoder, batch, space, importance, parameters, run.seed())
-    order_channels(decoder, orders)
+    order_units(decoder, orders)
     write_weights(decoder, folder / "model.safetensors")
     copy_companions(source, folder)
     return architecture

@@ -10,13 +10,11 @@ from llamanas.data.packing import Answers
 from llamanas.errors import LlamaNasError
 from llamanas.models.decoder import Decoder
 from llamanas.randomness import generator
-from llamanas.supernet.order import channel_orders
+from llamanas.supernet.order import Orders, unit_orders, whole
 from llamanas.supernet.space import SearchSpace
 
 WIDTH_STEP = 32  # as the widths of the space
 DRAWS = 64  # random architectures, of which the largest that fits is taken
-
-Orders = dict[int, list[int]]
 
 
 class Wish(NamedTuple):
@@ -35,11 +33,11 @@ class Wish(NamedTuple):
 
     @property
     def measured_orders(self) -> Orders:
-        """The channels by Wanda's criterion, as the importance table has it."""
-        return channel_orders(self.importance, [self.shape.intermediate_size])
+        """Channels, and heads where networks lack some, by Wanda's criterion, as the importance table has it."""
+        return unit_orders(self.importance, whole(self.shape))
 
 
-Proposal = tuple[list[Architecture], Orders]  # the networks that a method would make, and how it orders channels
+Proposal = tuple[list[Architecture], Orders]  # the networks that a method would make, and how it orders units
 
 
 def prune(
@@ -51,10 +49,10 @@ def prune(
     parameters: int,
     seed: int,
 ) -> tuple[Architecture, Orders]:
-    """The largest network of at most so many parameters that the method makes, and the channels' order it asks for.
+    """The largest network of at most so many parameters that the method makes, and the units' order it asks for.
 
     ``decoder`` is the full network, ``batch`` calibration examples, and ``importance`` has the rows measured on it. The
-    orders are those of :func:`llamanas.supernet.order.order_channels`; methods that narrow no MLP give none.
+    orders are those of :func:`llamanas.supernet.order.order_units`; methods that narrow nothing give none.
 
     Raises:
         LlamaNasError: the method is unknown, or makes no network so small.
@@ -95,7 +93,7 @@ def _taylor(wish: Wish) -> Proposal:
 
     Every layer keeps as many channels, as LLM-Pruner does; unlike there, the first and last layers are pruned as well.
     """
-    orders = channel_orders(taylor_rows(wish.decoder, wish.batch), [wish.shape.intermediate_size])
+    orders = unit_orders(taylor_rows(wish.decoder, wish.batch), whole(wish.shape))
     return _same_widths(wish.shape), orders
 
 
@@ -130,11 +128,11 @@ METHODS: dict[str, Callable[[Wish], Proposal]] = {
 def _same_widths(shape: ModelShape) -> list[Architecture]:
     """All networks whose layers keep their attention and have the same MLP width, a multiple of WIDTH_STEP."""
     widths = range(WIDTH_STEP, shape.intermediate_size + 1, WIDTH_STEP)
-    return [Architecture((True,) * shape.layers, (width,) * shape.layers) for width in widths]
+    return [Architecture(shape.full.kv_heads, (width,) * shape.layers) for width in widths]
 
 
 def _of_layers(shape: ModelShape, kept: Iterable[int]) -> Architecture:
     """The network of these layers, whole."""
     layers = set(kept)
-    attention = tuple(layer in layers for layer in range(shape.layers))
-    return Architecture(attention, tuple(shape.intermediate_size * stays for stays in attention))
+    stays = [layer in layers for layer in range(shape.layers)]
+    return Architecture(*(tuple(size * stay for stay in stays) for size in (shape.kv_heads, shape.intermediate_size)))

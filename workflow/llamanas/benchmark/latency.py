@@ -48,8 +48,8 @@ def measure_latency(
     parts = parts_of(space)
     about = {"runtime": full.runtime, "hardware": hardware(device), "threads": threads}
     table = [
-        {"part": part, "intermediate_size": width, "microseconds": round(value)} | about
-        for (part, width), value in zip(parts, explain(fitted, measured[: len(fitted)], parts), strict=True)
+        {"part": part, "size": size, "microseconds": round(value)} | about
+        for (part, size), value in zip(parts, explain(fitted, measured[: len(fitted)], parts), strict=True)
     ]
     timed = space.timed(table)
     return table, [
@@ -71,25 +71,35 @@ def _seconds(engine: Engine, full: Engine, settings: dict, seed: int) -> Iterato
 
 
 def parts_of(space: SearchSpace) -> Parts:
-    """What a network consists of: what all have, attentions, and MLPs of each width, 0 included."""
-    widths = {choice.intermediate_size for choices in space.choices for choice in choices}
-    return [("fixed", 0), ("attention", 0), *(("mlp", width) for width in sorted(widths | {0}))]
+    """What a network consists of: what all have, attentions of each number of key-value heads, and MLPs of each width.
+
+    The two kinds have a row of size 0, which takes no time.
+    """
+    heads, widths = (
+        sorted({0, *(choice[place] for choices in space.choices for choice in choices)}) for place in (0, 1)
+    )
+    return [("fixed", 0), *(("attention", number) for number in heads), *(("mlp", width) for width in widths)]
 
 
 def probes(space: SearchSpace, shape: ModelShape) -> list[Architecture]:
     """Networks whose times determine those of the parts; some need not be in the space.
 
-    They are the full and the smallest, one for each other width, one without attentions, and one of half the layers.
+    They are the full and the smallest, one for each other width and number of heads, one without attentions, and one of
+    half the layers.
     """
-    layers, full = shape.layers, shape.intermediate_size
-    widths = [width for part, width in parts_of(space) if part == "mlp" and 0 < width < full]
+    layers, full, heads = shape.layers, shape.intermediate_size, shape.kv_heads
+    widths, numbers = (
+        [size for part, size in parts_of(space) if part == kind and 0 < size < most]
+        for kind, most in (("mlp", full), ("attention", heads))
+    )
     half = [layer < (layers + 1) // 2 for layer in range(layers)]
     return [
         shape.full,
         space.smallest,
-        *(Architecture((True,) * layers, (width,) * layers) for width in widths),
-        Architecture((True,) + (False,) * (layers - 1), (full,) * layers),
-        Architecture(tuple(half), tuple(full * kept for kept in half)),
+        *(Architecture((heads,) * layers, (width,) * layers) for width in widths),
+        *(Architecture((number,) * layers, (full,) * layers) for number in numbers),
+        Architecture((heads,) + (0,) * (layers - 1), (full,) * layers),
+        Architecture(tuple(heads * kept for kept in half), tuple(full * kept for kept in half)),
     ]
 
 
@@ -100,12 +110,11 @@ def explain(architectures: list[Architecture], times: NDArray, parts: Parts) -> 
     return found
 
 
-def _count(architecture: Architecture, part: str, width: int) -> int:
+def _count(architecture: Architecture, part: str, size: int) -> int:
     if part == "fixed":
         return 1
-    if part == "attention":
-        return sum(architecture.attention)
-    return architecture.intermediate_sizes.count(width) if width else 0  # no MLP takes no time
+    sizes = architecture.kv_heads if part == "attention" else architecture.intermediate_sizes
+    return sizes.count(size) if size else 0  # what is not there takes no time
 
 
 def sum_error(checks: list[dict]) -> float:

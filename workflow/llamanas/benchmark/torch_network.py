@@ -60,8 +60,8 @@ class TorchNetwork:
         self.weight_bytes = sum({t.data_ptr(): t.nbytes for t in self.weights.values()}.values())
         table = 0 if self.shape.tied_head else self.weights[EMBEDDING].nbytes  # of which a step reads a row
         self.bytes_per_step = self.weight_bytes - table
-        attentions = sum(f"{prefix}self_attn.o_proj.weight" in self.weights for prefix in self.layers)
-        self.cache_bytes_per_token = 2 * attentions * self.shape.kv_size * self.dtype.itemsize
+        self.kv_heads = {prefix: self._kv_heads(prefix) for prefix in self.layers}
+        self.cache_bytes_per_token = 2 * sum(self.kv_heads.values()) * self.shape.head_size * self.dtype.itemsize
         graphs = " with CUDA graphs" if self.device.type == "cuda" else ""
         self.runtime = f"torch {torch.__version__} {self.device.type.upper()} {dtype}{graphs}"
 
@@ -71,7 +71,6 @@ class TorchNetwork:
         frequencies, scale = rotary_frequencies(self.config, shape)
         angles = torch.arange(places)[:, None] * frequencies
         angles = torch.cat((angles, angles), -1)[None, :, None].to(self.device)
-        size = 2, batch, shape.kv_heads, places, shape.head_size
         self.memory = Memory(
             tokens=torch.zeros(batch, prompt_tokens, dtype=torch.int64, device=self.device),
             following=torch.zeros(batch, 1, dtype=torch.int64, device=self.device),
@@ -79,9 +78,9 @@ class TorchNetwork:
             cosine=(angles.cos() * scale).to(self.dtype),
             sine=(angles.sin() * scale).to(self.dtype),
             caches={
-                f"{prefix}self_attn.": torch.zeros(size, device=self.device, dtype=self.dtype)
-                for prefix in self.layers
-                if f"{prefix}self_attn.o_proj.weight" in self.weights
+                prefix: torch.zeros((2, batch, heads, places, shape.head_size), device=self.device, dtype=self.dtype)
+                for prefix, heads in self.kv_heads.items()
+                if heads
             },
         )
         self._prefill, self._step = self._recorded(self._run_prompt), self._recorded(self._run_step)
@@ -146,32 +145,38 @@ class TorchNetwork:
 
     def layer(self, prefix: str, x: Tensor, positions: Tensor) -> Tensor:
         """What leaves a layer that ``x`` [batch, tokens, hidden size], at these positions [tokens], enters."""
-        if f"{prefix}self_attn.o_proj.weight" in self.weights:
-            x = x + self._attention(f"{prefix}self_attn.", self.norm(f"{prefix}input_layernorm", x), positions)
+        if self.kv_heads[prefix]:
+            x = x + self._attention(prefix, self.norm(f"{prefix}input_layernorm", x), positions)
         if f"{prefix}mlp.down_proj.weight" in self.weights:
             y = self.norm(f"{prefix}post_attention_layernorm", x)
             gate, up = self.product(f"{prefix}mlp.gate_up_proj", y).chunk(2, -1)
             x = x + self.product(f"{prefix}mlp.down_proj", silu_times(gate, up))
         return x
 
+    def _kv_heads(self, prefix: str) -> int:
+        """Key-value heads of a layer's attention, 0 where it has none."""
+        output = self.weights.get(f"{prefix}self_attn.o_proj.weight")
+        return 0 if output is None else output.shape[1] // (self.shape.group_size * self.shape.head_size)
+
     def _attention(self, prefix: str, x: Tensor, positions: Tensor) -> Tensor:
         shape, (batch, length, _), cache = self.shape, x.shape, self.memory.caches[prefix]
+        name = f"{prefix}self_attn."
         tables = (self.memory.cosine, self.memory.sine)
         cosine, sine = (table.index_select(1, positions).expand(batch, -1, -1, -1) for table in tables)
-        sizes = [shape.query_size, shape.kv_size, shape.kv_size]
-        packed = self.product(f"{prefix}qkv_proj", x).split(sizes, -1)
+        sizes = shape.attention_sizes(self.kv_heads[prefix])
+        packed = self.product(f"{name}qkv_proj", x).split(sizes, -1)
         q, k, v = (part.reshape(batch, length, -1, shape.head_size) for part in packed)
         if shape.query_key_norm:
-            q, k = self.norm(f"{prefix}q_norm", q), self.norm(f"{prefix}k_norm", k)
+            q, k = self.norm(f"{name}q_norm", q), self.norm(f"{name}k_norm", k)
         q, k, v = (t.transpose(1, 2) for t in (rotate(q, (cosine, sine)), rotate(k, (cosine, sine)), v))
         cache[0].index_copy_(2, positions, k)
         cache[1].index_copy_(2, positions, v)
         y = self._attend_to_prompt(q, k, v) if length > 1 else self._attend_to_cache(q, cache)
-        return self.product(f"{prefix}o_proj", y.transpose(1, 2).reshape(batch, length, -1))
+        return self.product(f"{name}o_proj", y.transpose(1, 2).reshape(batch, length, -1))
 
     def _attend_to_prompt(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        groups, length = self.shape.heads // self.shape.kv_heads, q.shape[2]
-        k, v = k.repeat_interleave(groups, 1), v.repeat_interleave(groups, 1)
+        group, length = self.shape.group_size, q.shape[2]
+        k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
         window = self.shape.sliding_window
         if window is None or length <= window:
             return F.scaled_dot_product_attention(q, k, v, is_causal=True)
@@ -185,7 +190,7 @@ class TorchNetwork:
         visible = places <= position
         if self.shape.sliding_window:
             visible &= places > position - self.shape.sliding_window
-        grouped = q.reshape(batch, self.shape.kv_heads, -1, size)
+        grouped = q.reshape(batch, cache.shape[2], -1, size)
         y = F.scaled_dot_product_attention(grouped, cache[0], cache[1], attn_mask=visible[None, None, None])
         return y.reshape(batch, heads, 1, size)
 

@@ -4,7 +4,7 @@ from pathlib import PurePath
 from typing import NamedTuple
 
 from llamanas.architecture import Architecture, ModelShape
-from llamanas.export.weights import stored_as
+from llamanas.export.weights import is_plain, stored_as
 from llamanas.models.families import SUPPORTED
 
 
@@ -32,8 +32,7 @@ def model_card(
     full, kept = shape.full, architecture.kept_layers
     own, whole = architecture.parameters(shape), full.parameters(shape)
     stored = stored_as(architecture, shape, variant)
-    alike = {(stored.attention[i], stored.intermediate_sizes[i]) for i in kept}
-    plain = len(alike) == 1 and all(part for choice in alike for part in choice)
+    plain = is_plain(stored, shape)
     option, library = "" if plain else ", trust_remote_code=True", "transformers"
     use = f"""from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -54,9 +53,8 @@ tokenizer = AutoTokenizer.from_pretrained("this folder"{option})"""
             "computed. It answers as the network without them, but these narrower and missing parts save nothing."
         )
     rows = [
-        f"| {number} | {layer} | {'yes' if architecture.attention[layer] else 'no'} "
-        f"| {architecture.intermediate_sizes[layer] or 'no MLP'} |"
-        for number, layer in enumerate(kept)
+        f"| {number} | {layer} | {heads * shape.group_size or 'no attention'} | {width or 'no MLP'} |"
+        for number, (layer, (heads, width)) in enumerate((layer, architecture.layers[layer]) for layer in kept)
     ]
     return (
         f"""---
@@ -81,7 +79,7 @@ The base model's license ({license}) applies.
 
 {_story(run) if run else ""}## Layers
 
-| layer | layer of the full network | attention | MLP width (full: {shape.intermediate_size}) |
+| layer | of the full network | attention heads (full: {shape.heads}) | MLP width (full: {shape.intermediate_size}) |
 | --- | --- | --- | --- |
 """
         + "\n".join(rows)

@@ -1,8 +1,8 @@
 """A sub-network as a GGUF file for llama.cpp.
 
 Where all layers are alike, the file has the family's own architecture. Otherwise it is a ``deci``, the one architecture
-of llama.cpp whose layers may have MLPs of several widths or lack their attention. What that leaves out is mended with
-parts that compute zero (llama.cpp, src/models/deci.cpp):
+of llama.cpp whose layers may have MLPs of several widths, and attentions of several numbers of heads or none. What that
+leaves out is mended with parts that compute zero (llama.cpp, src/models/deci.cpp):
 
 * a layer with attention and no MLP loses its attention without a word: it gets an MLP of width 32 of zeros;
 * a first layer without attention does not load: it gets one attention head of zeros.
@@ -25,7 +25,7 @@ from llamanas.architecture import Architecture, ModelShape
 from llamanas.artifacts import whole_file
 from llamanas.errors import LlamaNasError
 from llamanas.export.vocabulary import add_vocabulary
-from llamanas.export.weights import SubnetTensors, WeightFile
+from llamanas.export.weights import SubnetTensors, WeightFile, is_plain
 from llamanas.models.decoder import rotary_frequencies
 from llamanas.models.families import read_config, shape_of
 from llamanas.progress import progress
@@ -103,9 +103,7 @@ def gguf_architecture(config: dict, shape: ModelShape, architecture: Architectur
     Raises:
         LlamaNasError: there is none.
     """
-    kept = architecture.kept_layers
-    alike = {(architecture.attention[layer], architecture.intermediate_sizes[layer]) for layer in kept}
-    plain = len(alike) == 1 and all(part for choice in alike for part in choice)
+    plain = is_plain(architecture, shape)
     scaled = bool(_rotary_factors(config, shape))
     if plain and not (scaled and shape.family.startswith("qwen")):
         return _ARCHITECTURES[shape.family]
@@ -156,8 +154,8 @@ def _add_sizes(
 
 def _heads(shape: ModelShape, architecture: Architecture, number: int) -> tuple[int, int]:
     """Query and key heads of a kept layer: the first one without attention has one head, of zeros."""
-    if architecture.attention[architecture.kept_layers[number]]:
-        return shape.heads, shape.kv_heads
+    if heads := architecture.kv_heads[architecture.kept_layers[number]]:
+        return heads * shape.group_size, heads
     return (1, 1) if number == 0 else (0, 0)
 
 
@@ -182,7 +180,7 @@ def _parts(
     if factors := _rotary_factors(config, shape):
         yield Part("rope_freqs.weight", (len(factors),), partial(torch.tensor, factors))
     first = architecture.kept_layers[0]
-    if not architecture.attention[first]:
+    if not architecture.kv_heads[first]:
         yield from _zeros(
             "blk.0.attn_",
             shape.hidden_size,
@@ -218,6 +216,5 @@ def _converted(config: dict, shape: ModelShape, tensors: Mapping[str, Tensor], n
     tensor = tensor.float() * scale**2 if queries else tensor.float()
     if target not in _ROTATES_PAIRS:
         return tensor
-    heads = shape.heads if queries else shape.kv_heads
-    halves = tensor.reshape(heads, 2, shape.head_size // 2, -1)
+    halves = tensor.reshape(-1, 2, shape.head_size // 2, *tensor.shape[1:])
     return halves.transpose(1, 2).reshape(tensor.shape)

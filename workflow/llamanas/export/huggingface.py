@@ -10,7 +10,7 @@ from llamanas.architecture import Architecture, ModelShape
 from llamanas.artifacts import whole_file
 from llamanas.errors import LlamaNasError
 from llamanas.export.card import Run, model_card
-from llamanas.export.weights import PaddedTensors, SubnetTensors, WeightFile, stored_as
+from llamanas.export.weights import PaddedTensors, SubnetTensors, WeightFile, is_plain, stored_as
 from llamanas.models.families import SUPPORTED, read_config, shape_of
 from llamanas.progress import progress
 
@@ -62,9 +62,9 @@ def subnet_config(config: dict, shape: ModelShape, architecture: Architecture) -
     exported = config | {"num_hidden_layers": len(kept)} | _rotary_keys(config)
     if "layer_types" in config:
         exported["layer_types"] = [config["layer_types"][layer] for layer in kept]
-    widths = {architecture.intermediate_sizes[layer] for layer in kept}
-    if len(widths) == 1 and 0 not in widths and all(architecture.attention[layer] for layer in kept):
-        return exported | {"intermediate_size": widths.pop(), "architectures": [f"{family}ForCausalLM"]}
+    if is_plain(architecture, shape):
+        width = architecture.intermediate_sizes[kept[0]]
+        return exported | {"intermediate_size": width, "architectures": [f"{family}ForCausalLM"]}
     name, module = f"Hetero{family}", f"modeling_hetero_{shape.family}"
     digits = len(str(len(kept) - 1))
     return exported | {
@@ -78,8 +78,9 @@ def subnet_config(config: dict, shape: ModelShape, architecture: Architecture) -
         # No layer has this size, so that the family's own class refuses the folder instead of inventing weights.
         "intermediate_size": 0,
         "per_layer_config": {
-            f"{number:0{digits}}": _layer_config(architecture, layer) for number, layer in enumerate(kept)
+            f"{number:0{digits}}": _layer_config(shape, architecture, layer) for number, layer in enumerate(kept)
         },
+        "head_dim": shape.head_size,  # which does not follow from the number of heads of every layer
     }
 
 
@@ -123,17 +124,22 @@ def refuse_deci(shape: ModelShape) -> None:
 
 def _block(shape: ModelShape, architecture: Architecture, layer: int) -> dict:
     """What ``block_configs`` says of one layer."""
-    attention, width = architecture.attention[layer], architecture.intermediate_sizes[layer]
-    group = {"n_heads_in_group": shape.heads // shape.kv_heads} if attention else {}
+    heads, width = architecture.layers[layer]
+    group = {"n_heads_in_group": shape.group_size} if heads else {}
     size = {"intermediate_size": width} if width else {}
-    return {"attention": {"no_op": not attention} | group, "ffn": {"no_op": not width} | size}
+    return {"attention": {"no_op": not heads} | group, "ffn": {"no_op": not width} | size}
 
 
-def _layer_config(architecture: Architecture, layer: int) -> dict:
+def _layer_config(shape: ModelShape, architecture: Architecture, layer: int) -> dict:
     """What transformers' ``per_layer_config`` says of one layer."""
-    width, attention = architecture.intermediate_sizes[layer], architecture.attention[layer]
-    skip = [part for part, there in (("attention", attention), ("mlp", width)) if not there]
-    return ({"intermediate_size": width} if width else {}) | ({"skip": skip} if skip else {})
+    heads, width = architecture.layers[layer]
+    skip = [part for part, size in (("attention", heads), ("mlp", width)) if not size]
+    fewer = {"num_attention_heads": heads * shape.group_size, "num_key_value_heads": heads}
+    return (
+        ({"intermediate_size": width} if width else {})
+        | (fewer if 0 < heads < shape.kv_heads else {})
+        | ({"skip": skip} if skip else {})
+    )
 
 
 def _rotary_keys(config: dict) -> dict:

@@ -1,7 +1,7 @@
-"""A Llama whose layers differ: any of them may have a narrower MLP, or no MLP, or no attention.
+"""A Llama whose layers differ: any of them may have a narrower MLP, fewer heads, or no MLP, or no attention.
 
-The configuration's `per_layer_config` gives the `intermediate_size` of each layer's MLP and the parts it skips. This
-file belongs to an exported model and needs nothing but transformers; its copies for other families differ in the name.
+The configuration's `per_layer_config` gives the sizes of each layer that are its own and the parts it skips. This file
+belongs to an exported model and needs nothing but transformers; its copies for other families differ in the name.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,9 @@ from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
 
 class HeteroLlamaConfig(LlamaConfig):
-    """`per_layer_config` maps a layer's index to `intermediate_size` and `skip`, a list of "attention" and "mlp"."""
+    """`per_layer_config` maps a layer's index to `intermediate_size`, to `num_attention_heads` and
+    `num_key_value_heads` where it has fewer of them, and to `skip`, a list of "attention" and "mlp".
+    """
 
     model_type = "hetero_llama"
 
@@ -56,8 +58,9 @@ def layers(config: HeteroLlamaConfig) -> nn.ModuleList:
     caches = 0
     for index in range(config.num_hidden_layers):
         skipped = overrides[index].get("skip", [])
-        width = overrides[index].get("intermediate_size", 1)  # an MLP that is skipped is replaced below
-        with alike(config, intermediate_size=width):
+        # An MLP that is skipped is replaced below, so that any size does.
+        sizes = {"intermediate_size": 1} | {n: v for n, v in overrides[index].items() if n != "skip"}
+        with alike(config, **sizes):
             # The key-value cache has an entry per attention, so that its first entry knows how many tokens there were.
             layer: nn.Module = LlamaDecoderLayer(config, caches)
         if "attention" in skipped:

@@ -38,10 +38,10 @@ def write_onnx(source: Path, architecture: Architecture, destination: Path) -> N
     tensors = SubnetTensors(WeightFile(source / "model.safetensors"), architecture, shape)
     builder = _Builder(config, shape, tensors)
     for number, layer in enumerate(architecture.kept_layers):
-        prefix = f"model.layers.{number}."
-        if architecture.attention[layer]:
-            builder.attention(prefix)
-        if architecture.intermediate_sizes[layer]:
+        prefix, (heads, width) = f"model.layers.{number}.", architecture.layers[layer]
+        if heads:
+            builder.attention(prefix, heads)
+        if width:
             builder.mlp(prefix)
     builder.head()
     save_network(builder.graph.model(f"{shape.family}_{architecture.id}"), destination / "model.onnx")
@@ -56,7 +56,7 @@ class _Builder:
     def __init__(self, config: dict, shape: ModelShape, tensors: SubnetTensors) -> None:
         self.config, self.shape, self.tensors, self.graph = config, shape, tensors, Graph()
         self.epsilon = config.get("rms_norm_eps", 1e-6)
-        self.present: list[ir.Value] = []
+        self.present: list[tuple[int, list[ir.Value]]] = []  # of each attention its key-value heads, and its cache
         ids = self.graph.input("input_ids", ["batch", "sequence"], ir.DataType.INT64)
         mask = self.graph.input("attention_mask", ["batch", "total"], ir.DataType.INT64)
         self.keep = self.graph.optional_input("logits_to_keep", np.zeros(1, np.int64))
@@ -110,26 +110,26 @@ class _Builder:
     def norm(self, x: ir.Value, weight: ir.Value) -> ir.Value:
         return self.graph.op("SimplifiedLayerNormalization", x, weight, axis=-1, epsilon=self.epsilon, stash_type=1)
 
-    def attention(self, prefix: str) -> None:
+    def attention(self, prefix: str, kv_heads: int) -> None:
         name, shape = f"{prefix}self_attn.", self.shape
         x = self.normalized(f"{prefix}input_layernorm.weight")
         packed = self.linear(x, f"{name}qkv_proj", [f"{name}{part}_proj" for part in "qkv"])
-        qkv = self.head_norms(packed, name) if shape.query_key_norm else (packed, None, None)
-        sizes: list[int | str] = ["batch", shape.kv_heads, "past", shape.head_size]
-        number = len(self.present) // 2
+        qkv = self.head_norms(packed, name, kv_heads) if shape.query_key_norm else (packed, None, None)
+        sizes: list[int | str] = ["batch", kv_heads, "past", shape.head_size]
+        number = len(self.present)
         past = [self.graph.input(f"past_key_values.{number}.{part}", sizes) for part in ("key", "value")]
-        attributes = {"num_heads": shape.heads, "kv_num_heads": shape.kv_heads, "do_rotary": 1}
+        attributes = {"num_heads": kv_heads * shape.group_size, "kv_num_heads": kv_heads, "do_rotary": 1}
         if shape.sliding_window:
             attributes["local_window_size"] = shape.sliding_window
         inputs = (*qkv, *past, *self.lengths, *self.rotation)
         y, *present = self.graph.fused("GroupQueryAttention", 3, *inputs, **attributes)
-        self.present += present
+        self.present.append((kv_heads, present))
         self.update = self.linear(y, f"{name}o_proj", [f"{name}o_proj"])
 
-    def head_norms(self, packed: ir.Value, name: str) -> tuple[ir.Value, ir.Value, ir.Value]:
+    def head_norms(self, packed: ir.Value, name: str, kv_heads: int) -> tuple[ir.Value, ir.Value, ir.Value]:
         """Queries and keys of ``packed``, each head normalized, and the values, all [batch, sequence, size]."""
         op, constant, shape = self.graph.op, self.graph.constant, self.shape
-        sizes = constant("query_key_value_sizes", np.array([shape.query_size, shape.kv_size, shape.kv_size]))
+        sizes = constant(f"query_key_value_sizes_{kv_heads}", np.array(shape.attention_sizes(kv_heads)))
         q, k, v = self.graph.split(packed, sizes, 3)
         by_head, flat = (
             constant("by_head", np.array([0, 0, -1, shape.head_size])),
@@ -157,6 +157,6 @@ class _Builder:
             sizes = [shape.hidden_size, shape.vocabulary_size]
             logits = op("MatMul", x, self.graph.weight(HEAD, sizes, lambda: self.tensors[HEAD].T))
         self.graph.output("logits", logits, ["batch", "kept", shape.vocabulary_size])
-        for place, value in enumerate(self.present):
-            name = f"present.{place // 2}.{('key', 'value')[place % 2]}"
-            self.graph.output(name, value, ["batch", shape.kv_heads, "total", shape.head_size])
+        for number, (heads, values) in enumerate(self.present):
+            for name, value in zip(("key", "value"), values, strict=True):
+                self.graph.output(f"present.{number}.{name}", value, ["batch", heads, "total", shape.head_size])

@@ -11,8 +11,8 @@ from llamanas.architecture import Architecture, ModelShape
 from llamanas.errors import LlamaNasError
 
 _ATTENTION = ("self_attn.", "input_layernorm.")
-_ROWS = ("mlp.gate_proj.", "mlp.up_proj.")  # MLP channels are their rows
-_COLUMNS = "mlp.down_proj.weight"  # and its columns
+_COLUMNS = ("mlp.down_proj.weight", "self_attn.o_proj.weight")  # what a part gathers is read by their columns
+_ROWS = ("gate_proj.", "up_proj.", "q_proj.", "k_proj.", "v_proj.")  # and written by their rows
 
 
 class WeightFile(Mapping[str, Tensor]):
@@ -42,19 +42,20 @@ class SubnetTensors(Mapping[str, Tensor]):
     """The tensors of a sub-network by Hugging Face name, its layers numbered from 0.
 
     Each is cut from the full network's when it is asked for, and contiguous: an MLP of width w consists of the first w
-    channels; what belongs to a dropped part is not there.
+    channels, an attention of n key-value heads of the first n with their query heads; what belongs to a dropped part is
+    not there.
 
     Raises:
         LlamaNasError: the architecture is for another number of layers, or keeps none.
     """
 
     def __init__(self, tensors: Mapping[str, Tensor], architecture: Architecture, shape: ModelShape) -> None:
-        if len(architecture.attention) != shape.layers or not architecture.depth:
+        if len(architecture.layers) != shape.layers or not architecture.depth:
             raise LlamaNasError(
-                f"an architecture that keeps {architecture.depth} of {len(architecture.attention)} layers cannot be "
+                f"an architecture that keeps {architecture.depth} of {len(architecture.layers)} layers cannot be "
                 f"cut from a network of {shape.layers}; expected one for this network that keeps at least one layer."
             )
-        self._tensors, self._architecture = tensors, architecture
+        self._tensors = tensors
         numbers = {layer: number for number, layer in enumerate(architecture.kept_layers)}
         self._sources: dict[str, tuple[str, int | None]] = {}
         for name in tensors:
@@ -62,17 +63,19 @@ class SubnetTensors(Mapping[str, Tensor]):
                 self._sources[name] = name, None
                 continue
             layer, part = int(name.split(".")[2]), name.split(".", 3)[3]
-            width = architecture.intermediate_sizes[layer]
-            if architecture.attention[layer] if part.startswith(_ATTENTION) else width:
-                self._sources[f"model.layers.{numbers[layer]}.{part}"] = name, width
+            heads, width = architecture.layers[layer]
+            if heads if part.startswith(_ATTENTION) else width:
+                queries, keys, _ = shape.attention_sizes(heads)
+                size = width if part.startswith("mlp.") else keys if "k_proj" in part or "v_proj" in part else queries
+                self._sources[f"model.layers.{numbers[layer]}.{part}"] = name, size
 
     def __getitem__(self, name: str) -> Tensor:
-        source, width = self._sources[name]
+        source, size = self._sources[name]
         tensor = self._tensors[source]
         if name.endswith(_COLUMNS):
-            tensor = tensor[:, :width]
+            tensor = tensor[:, :size]
         elif any(part in name for part in _ROWS):
-            tensor = tensor[:width]
+            tensor = tensor[:size]
         # A mere view would keep the whole tensor alive, and safetensors stores no views.
         whole = tensor.untyped_storage().nbytes() == tensor.numel() * tensor.itemsize
         return tensor if whole and tensor.is_contiguous() else tensor.clone(memory_format=torch.contiguous_format)
@@ -90,7 +93,8 @@ class SubnetTensors(Mapping[str, Tensor]):
 class PaddedTensors(Mapping[str, Tensor]):
     """The tensors of a sub-network in the shapes of a larger one of as many layers: zeros where it has nothing.
 
-    Channels of zeros add zero to the residual stream, and so do parts of zeros, whatever their norms are (here ones).
+    Channels and heads of zeros add zero to the residual stream, and so do parts of zeros, whatever their norms are
+    (here ones).
     """
 
     def __init__(self, own: SubnetTensors, larger: SubnetTensors) -> None:
@@ -101,7 +105,7 @@ class PaddedTensors(Mapping[str, Tensor]):
             like = self._larger[name]
             return torch.ones_like(like) if name.endswith("norm.weight") else torch.zeros_like(like)
         own = self._own[name]
-        if ".mlp." not in name:
+        if "_proj." not in name:
             return own
         filled = torch.zeros_like(self._larger[name])
         filled[tuple(slice(size) for size in own.shape)] = own
@@ -114,23 +118,29 @@ class PaddedTensors(Mapping[str, Tensor]):
         return len(self._larger)
 
 
+def is_plain(architecture: Architecture, shape: ModelShape) -> bool:
+    """Whether the kept layers are alike and have all heads and an MLP, so that the family's own classes run them."""
+    alike = {architecture.layers[layer] for layer in architecture.kept_layers}
+    return {heads for heads, _ in alike} == {shape.kv_heads} and len(alike) == 1 and all(width for _, width in alike)
+
+
 def stored_as(architecture: Architecture, shape: ModelShape, variant: str) -> Architecture:
     """What a folder of a variant has weights of, zeros where the sub-network itself has nothing."""
     if variant == "padded":
         return padded(architecture, shape)
-    return begun_with_attention(architecture) if variant == "deci" else architecture
+    return with_whole_attentions(architecture, shape) if variant == "deci" else architecture
 
 
 def padded(architecture: Architecture, shape: ModelShape) -> Architecture:
     """The kept layers with all parts and the widest MLP among them."""
     kept = set(architecture.kept_layers)
     width = max(architecture.intermediate_sizes) or shape.intermediate_size
-    layers = range(len(architecture.attention))
-    return Architecture(tuple(i in kept for i in layers), tuple(width * (i in kept) for i in layers))
+    stays = [layer in kept for layer in range(shape.layers)]
+    return Architecture(*(tuple(size * stay for stay in stays) for size in (shape.kv_heads, width)))
 
 
-def begun_with_attention(architecture: Architecture) -> Architecture:
-    """The first kept layer with its attention, without which vLLM's DeciLM does not run; the others as they are."""
+def with_whole_attentions(architecture: Architecture, shape: ModelShape) -> Architecture:
+    """Attentions with all their heads, and one in the first kept layer, as vLLM's DeciLM wants them."""
     first = architecture.kept_layers[0]
-    attention = (there or layer == first for layer, there in enumerate(architecture.attention))
-    return Architecture(tuple(attention), architecture.intermediate_sizes)
+    heads = (shape.kv_heads if own or layer == first else 0 for layer, own in enumerate(architecture.kv_heads))
+    return Architecture(tuple(heads), architecture.intermediate_sizes)

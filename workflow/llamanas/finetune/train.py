@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from llamanas.architecture import Architecture
+from llamanas.architecture import Architecture, SubLayer
 from llamanas.artifacts import whole_file
 from llamanas.data.packing import Answers, divide, epochs, flatten, longest, pack, sent
 from llamanas.errors import LlamaNasError
@@ -229,13 +229,13 @@ def _sub_layer(settings: dict, device: torch.device, dtype: str, recomputes: boo
     if settings["compile"] and device.type == "cuda" and not _flattens(device, dtype):
         print("not compiled: only bfloat16 on an Ampere GPU or newer packs texts into batches of one shape")
     elif settings["compile"]:
-        torch._dynamo.config.recompile_limit = 256  # a graph for each width and each kind of sub-layer
+        torch._dynamo.config.recompile_limit = 256  # a graph for each size of each kind of sub-layer
         call = _of_any_size(torch.compile(call, dynamic=False))
     if not recomputes:
         return call
 
-    def recomputed(layer: Layer, x: Tensor, place: Place, width: int | None) -> Tensor:
-        result: Tensor = checkpoint(call, layer, x, place, width, use_reentrant=False)
+    def recomputed(layer: Layer, x: Tensor, place: Place, part: SubLayer) -> Tensor:
+        result: Tensor = checkpoint(call, layer, x, place, part, use_reentrant=False)
         return result
 
     return recomputed
@@ -244,12 +244,12 @@ def _sub_layer(settings: dict, device: torch.device, dtype: str, recomputes: boo
 def _of_any_size(compiled: Callable) -> Callable:
     """The compiled sub-layer, with one graph for all numbers of tokens and texts, and of networks if several pass."""
 
-    def call(layer: Layer, x: Tensor, place: Place, width: int | None) -> Tensor:
+    def call(layer: Layer, x: Tensor, place: Place, part: SubLayer) -> Tensor:
         if place.bounds is not None:
             torch._dynamo.maybe_mark_dynamic(x, [0, 1] if len(x) > 1 else [1])
             for tensor, axis in ((place.bounds, 0), *((angles, 1) for angles in place.rotation)):
                 torch._dynamo.maybe_mark_dynamic(tensor, axis)
-        result: Tensor = compiled(layer, x, place, width)
+        result: Tensor = compiled(layer, x, place, part)
         return result
 
     return call

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention.varlen import varlen_attn
 
-from llamanas.architecture import Architecture, ModelShape
+from llamanas.architecture import Architecture, ModelShape, SubLayer
 from llamanas.errors import LlamaNasError
 from llamanas.models.families import read_config, shape_of
 from llamanas.models.fused import rms_norm, rotate, silu_times
@@ -50,7 +50,7 @@ class RMSNorm(nn.Module):
 
 
 class Attention(nn.Module):
-    """Grouped-query attention with rotary positions."""
+    """Grouped-query attention with rotary positions; a sub-network uses the first of its key-value heads."""
 
     def __init__(self, shape: ModelShape, epsilon: float) -> None:
         super().__init__()
@@ -63,30 +63,36 @@ class Attention(nn.Module):
             self.q_norm = RMSNorm(shape.head_size, epsilon)
             self.k_norm = RMSNorm(shape.head_size, epsilon)
 
-    def project(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Queries, keys and values [B, T, their size]."""
-        return self.q_proj(x), self.k_proj(x), self.v_proj(x)
+    def project(self, x: Tensor, kv_heads: int) -> tuple[Tensor, ...]:
+        """Queries, keys and values [B, T, their size] of so many key-value heads."""
+        layers = zip((self.q_proj, self.k_proj, self.v_proj), self.shape.attention_sizes(kv_heads), strict=True)
+        return tuple(elastic_linear(layer, x, rows=rows) for layer, rows in layers)
 
-    def forward(self, x: Tensor, place: Place) -> Tensor:
+    def forward(self, x: Tensor, place: Place, kv_heads: int) -> Tensor:
+        y = self.attended(x, place, kv_heads)
+        return elastic_linear(self.o_proj, y, columns=y.shape[-1])
+
+    def attended(self, x: Tensor, place: Place, kv_heads: int) -> Tensor:
+        """What the query heads of so many key-value heads gather, side by side [B, T, their size]."""
         batch, length, _ = x.shape
-        q, k, v = (part.unflatten(-1, (-1, self.shape.head_size)) for part in self.project(x))
+        q, k, v = (part.unflatten(-1, (-1, self.shape.head_size)) for part in self.project(x, kv_heads))
         if self.shape.query_key_norm:
             q, k = self.q_norm(q), self.k_norm(k)
-        groups = self.shape.heads // self.shape.kv_heads
+        group = self.shape.group_size
         q, k = rotate(q, place.rotation), rotate(k, place.rotation)
         if place.bounds is not None:
-            k, v = k.repeat_interleave(groups, 2), v.repeat_interleave(groups, 2)
+            k, v = k.repeat_interleave(group, 2), v.repeat_interleave(group, 2)
             q, k, v = q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1)
             limits = place.bounds, place.bounds, place.longest, place.longest
             window = (self.shape.sliding_window - 1 if self.shape.sliding_window else -1), 0
             y = cast(Tensor, varlen_attn(q.to(v.dtype), k.to(v.dtype), v, *limits, window_size=window))
-            return self.o_proj(y.reshape(batch, length, -1))
+            return y.reshape(batch, length, -1)
         q, k, v, visible = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), place.visible
-        shared = groups > 1 and q.is_cuda and q.dtype != torch.float32  # only there a fast kernel shares keys by itself
-        if groups > 1 and not shared:
-            k, v = k.repeat_interleave(groups, 1), v.repeat_interleave(groups, 1)
+        shared = group > 1 and q.is_cuda and q.dtype != torch.float32  # only there a fast kernel shares keys by itself
+        if group > 1 and not shared:
+            k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=visible, is_causal=visible is None, enable_gqa=shared)
-        return self.o_proj(y.transpose(1, 2).reshape(batch, length, -1))
+        return y.transpose(1, 2).reshape(batch, length, -1)
 
 
 class GatedMLP(nn.Module):
@@ -117,11 +123,11 @@ class Layer(nn.Module):
         self.post_attention_layernorm = RMSNorm(shape.hidden_size, epsilon)
         self.mlp = GatedMLP(shape)
 
-    def forward(self, x: Tensor, place: Place, width: int | None) -> Tensor:
-        """``x`` after one sub-layer: the attention (width None), or the MLP of this width."""
-        if width is None:
-            return x + self.self_attn(self.input_layernorm(x), place)
-        return x + self.mlp(self.post_attention_layernorm(x), width)
+    def forward(self, x: Tensor, place: Place, part: SubLayer) -> Tensor:
+        """``x`` after one sub-layer."""
+        if part.kind == "attention":
+            return x + self.self_attn(self.input_layernorm(x), place, part.size)
+        return x + self.mlp(self.post_attention_layernorm(x), part.size)
 
 
 class Trunk(nn.Module):

@@ -23,12 +23,19 @@ class JoinedAttention(Attention):
         if self.shape.query_key_norm:
             self.q_norm, self.k_norm = parts.q_norm, parts.k_norm
 
-    def project(self, x: Tensor) -> tuple[Tensor, ...]:
-        return self.qkv_proj(x).split(self._sizes, -1)
+    def project(self, x: Tensor, kv_heads: int) -> tuple[Tensor, ...]:
+        if kv_heads == self.shape.kv_heads:
+            return self.qkv_proj(x).split(self._sizes, -1)
+        rows, layer = self.shape.attention_sizes(kv_heads), self.qkv_proj
+
+        def cut(joined: Tensor) -> Tensor:
+            return torch.cat([part[:size] for part, size in zip(joined.split(self._sizes), rows, strict=True)])
+
+        return linear(x, cut(layer.weight), layer.bias if layer.bias is None else cut(layer.bias)).split(rows, -1)
 
     @property
-    def _sizes(self) -> list[int]:
-        return [self.shape.query_size, self.shape.kv_size, self.shape.kv_size]
+    def _sizes(self) -> tuple[int, int, int]:
+        return self.shape.attention_sizes(self.shape.kv_heads)
 
     def parts(self) -> Attention:
         """The attention with a matrix for each."""

@@ -10,7 +10,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from llamanas.architecture import Architecture
+from llamanas.architecture import Architecture, SubLayer
 from llamanas.models.place import Place
 
 Networks = tuple[int, ...]  # those that have agreed so far, by their numbers
@@ -36,24 +36,24 @@ def pass_together(
 ) -> list[Tensor]:
     """The states that leave the last layer, for each architecture.
 
-    ``x`` [B, T, hidden size] enters the first layer; ``call(layer, x, place, width)`` computes a sub-layer.
+    ``x`` [B, T, hidden size] enters the first layer; ``call(layer, x, place, part)`` computes a sub-layer.
     """
     states: dict[Networks, Where] = {tuple(range(len(architectures))): (_Stack(x, 1), 0)}
     places = {1: place}
     for index, layer in enumerate(layers):
-        attentions = [None if architecture.attention[index] else 0 for architecture in architectures]
-        for choices in (attentions, [architecture.intermediate_sizes[index] for architecture in architectures]):
-            moves: dict[int | None, dict[Networks, Where]] = {}
+        both = zip(*(architecture.layers[index] for architecture in architectures), strict=True)
+        for kind, sizes in zip(("attention", "mlp"), both, strict=True):
+            moves: dict[int, dict[Networks, Where]] = {}
             for group, where in states.items():
-                for choice in dict.fromkeys(choices[number] for number in group):
-                    alike = tuple(number for number in group if choices[number] == choice)
-                    moves.setdefault(choice, {})[alike] = where
+                for size in dict.fromkeys(sizes[number] for number in group):
+                    alike = tuple(number for number in group if sizes[number] == size)
+                    moves.setdefault(size, {})[alike] = where
             states = moves.pop(0, {})  # of these networks the sub-layer is no part
-            for width, groups in moves.items():
+            for size, groups in moves.items():
                 count = len(groups)
                 if count not in places:
                     places[count] = place.repeated(count)
-                stack = _Stack(call(layer, _joined([*groups.values()]), places[count], width), count)
+                stack = _Stack(call(layer, _joined([*groups.values()]), places[count], SubLayer(kind, size)), count)
                 states |= {group: (stack, number) for number, group in enumerate(groups)}
     last = {number: stack.parts[place] for group, (stack, place) in states.items() for number in group}
     return [last[number] for number in range(len(architectures))]

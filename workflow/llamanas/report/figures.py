@@ -8,14 +8,14 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from llamanas.architecture import ModelShape
+from llamanas.architecture import Architecture, ModelShape
 from llamanas.report.style import BLUE, GREEN, GREY, INK, ORANGE, PALE, PURPLE, VERMILION, drawing
 
 _ATTENTION_BOX = (-0.36, 0.24)  # bottom and height, in units of the full MLP width
 
 
 def draw_architectures(task: str, picks: list[dict], shape: ModelShape) -> str:
-    """SVG of each pick layer by layer: whether attention stays, and the MLP's width as the height of a bar.
+    """SVG of each pick layer by layer: attention's heads and the MLP's width as heights of bars.
 
     Picks with the same architecture share a panel. Layers that are dropped are hatched.
     """
@@ -33,7 +33,7 @@ def draw_architectures(task: str, picks: list[dict], shape: ModelShape) -> str:
             axes.set_title(textwrap.fill(f"{names}: {size} ({share:.0%})", 58))
         grid[-1].set_xlabel("layer of the full network")
         kinds = [
-            Patch(color=ORANGE, label="attention"),
+            Patch(color=ORANGE, label="attention (height: heads)"),
             Patch(color=BLUE, label="MLP (height: width)"),
             Patch(facecolor=PALE, edgecolor=GREY, hatch="////", label="layer dropped"),
         ]
@@ -42,19 +42,20 @@ def draw_architectures(task: str, picks: list[dict], shape: ModelShape) -> str:
 
 
 def _layers(axes: Axes, row: dict, shape: ModelShape) -> None:
-    """One network: a box for the attention of each layer and, above it, a bar for its MLP."""
+    """One network: a bar for the attention of each layer and, above it, one for its MLP."""
     bottom, height = _ATTENTION_BOX
-    for layer, (attention, width) in enumerate(zip(row["attention"], row["intermediate_sizes"], strict=True)):
+    for layer, (heads, width) in enumerate(Architecture.from_row(row).layers):
         left = layer - 0.4
-        if not attention and not width:
+        if not heads and not width:
             axes.add_patch(
                 Rectangle((left, bottom), 0.8, 1 - bottom, facecolor=PALE, edgecolor=GREY, hatch="////", linewidth=0)
             )
             continue
         for start, tall in ((bottom, height), (0, 1)):
             axes.add_patch(Rectangle((left, start), 0.8, tall, facecolor="none", edgecolor=GREY, linewidth=0.5))
-        if attention:
-            axes.add_patch(Rectangle((left, bottom), 0.8, height, color=ORANGE, linewidth=0))
+        if heads:
+            tall = height * heads / shape.kv_heads
+            axes.add_patch(Rectangle((left, bottom), 0.8, tall, color=ORANGE, linewidth=0))
         if width:
             axes.add_patch(Rectangle((left, 0), 0.8, width / shape.intermediate_size, color=BLUE, linewidth=0))
     axes.set(xlim=(-0.7, shape.layers - 0.3), ylim=(bottom - 0.05, 1.05))
@@ -97,22 +98,25 @@ def draw_losses(losses: list[dict]) -> str:
 
 
 def draw_importance(importance: list[dict]) -> str:
-    """SVG of what it costs to remove each layer's attention, or to narrow or remove its MLP, one at a time.
+    """SVG of what it costs to narrow or remove each layer's attention or its MLP, one at a time.
 
     The scale is logarithmic; a cost of zero lies at the bottom edge.
     """
     series: dict[tuple[str, int], dict[int, float]] = {}
     for row in importance:
-        if row["kind"] != "channel":
+        if row["kind"] in ("attention", "mlp"):
             series.setdefault((row["kind"], row["index"]), {})[row["layer"]] = row["score"]
     styles = zip(cycle([VERMILION, BLUE, GREEN, PURPLE, INK]), cycle("so^vD"), strict=False)
     with drawing("importance", "Sensitivity of each layer's attention and MLP", 3.2) as drawn:
         axes = drawn.figure.subplots()
         for (kind, index), (color, marker) in zip(sorted(series), styles, strict=False):
             layers = dict(sorted(series[kind, index].items()))
-            label = "attention removed" if kind == "attention" else f"MLP {index} wide" if index else "MLP removed"
+            what, left = {"attention": ("attention", "attention: {} KV heads kept"), "mlp": ("MLP", "MLP {} wide")}[
+                kind
+            ]
+            label = left.format(index) if index else f"{what} removed"
             axes.plot(list(layers), list(layers.values()), f"{marker}-", color=color, label=label, ms=4, lw=0.8)
-        if any(row["score"] > 0 for row in importance if row["kind"] != "channel"):
+        if any(score > 0 for scores in series.values() for score in scores.values()):
             axes.set_yscale("log", nonpositive="clip")
             axes.yaxis.set_major_formatter("{x:g}")
         axes.set(xlabel="layer", ylabel="divergence from the full network\n(KL, nats per answer token)")

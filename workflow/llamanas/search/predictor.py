@@ -31,7 +31,7 @@ class Features:
 
     The sums say much from the first few measurements on; the one-hot part learns what they miss as more arrive. One-hot
     columns are divided by the root of the number of layers, so that together they weigh as much as one sum.
-    Without importance, attentions count as equally sensitive, and so do MLPs, by the share of their width that is gone.
+    Without importance, attentions count as equally sensitive, and so do MLPs, by the share of their size that is gone.
     """
 
     def __init__(self, space: SearchSpace, importance: list[dict] | None, cost: NDArray) -> None:
@@ -107,9 +107,9 @@ def fit_predictor(features: Features, genes: NDArray, scores: NDArray, seed: int
 
 
 def _missing(space: SearchSpace) -> list[list[tuple[float, float]]]:
-    """Per layer and choice, in the place of sensitivities: whether its attention is gone, and what share of its MLP."""
+    """Per layer and choice, in the place of sensitivities: what share of its attention is gone, and of its MLP."""
     return [
-        [(float(not c.attention), 1 - c.intermediate_size / choices[-1].intermediate_size) for c in choices]
+        [(1 - heads / choices[-1].kv_heads, 1 - width / choices[-1].intermediate_size) for heads, width, *_ in choices]
         for choices in space.choices
     ]
 

@@ -106,9 +106,9 @@ class Scorer:
 
         def advance(states: list[Tensor], step: Step, again: bool) -> list[Tensor]:
             states = list(states) if again else states
-            layer, width = step
+            layer, part = step
             for index, place in enumerate(places):
-                states[index] = layers[layer](states[index], place, width)
+                states[index] = layers[layer](states[index], place, part)
             return states
 
         embedded = [decoder.model.embed_tokens(batch.sequence.tokens) for batch in made]

@@ -1,7 +1,7 @@
 """Sub-networks that agree on their first sub-layers, as a trie: what they share is computed once.
 
-A step is one sub-layer: a layer's attention (width None) or its MLP of some width. Two sub-networks share all steps up
-to the first one in which they differ, and with them the hidden states.
+A step is one sub-layer: a layer's attention of some number of heads, or its MLP of some width. Two sub-networks share
+all steps up to the first one in which they differ, and with them the hidden states.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -28,7 +28,7 @@ class Node:
 
         With this order the states kept at once grow with the logarithm of the number of sub-networks (Strahler).
         """
-        return sorted(self.children.items(), key=lambda child: (child[1].states, child[0][0], child[0][1] or 0))
+        return sorted(self.children.items(), key=lambda child: (child[1].states, child[0]))
 
     @cached_property
     def states(self) -> int:
@@ -77,7 +77,7 @@ def contiguous_part(rows: list[dict], number: int, of: int) -> list[dict]:
 
     ``rows`` are of artifact ``candidates``; a part may be empty.
     """
-    ordered = sorted(rows, key=lambda row: [(layer, width or 0) for layer, width in Architecture.from_row(row).steps])
+    ordered = sorted(rows, key=lambda row: Architecture.from_row(row).steps)
     before = accumulate((row["macs_per_token"] for row in ordered), initial=0)
     middles = [done + row["macs_per_token"] / 2 for done, row in zip(before, ordered, strict=False)]
     total = sum(row["macs_per_token"] for row in ordered)

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from llamanas.architecture import Architecture, SubLayer
 from llamanas.data.packing import Answers, epochs, pack
 from llamanas.models.decoder import Decoder
 from llamanas.progress import progress
@@ -18,6 +19,11 @@ def calibration_batch(examples: list[dict], settings: dict, seed: int, device: s
     return pack(next(drawn), device)
 
 
+def unit_rows(decoder: Decoder, batch: Answers, space: dict) -> list[dict]:
+    """Rows of artifact ``importance`` on all units by which section ``space`` of the config lets a network differ."""
+    return channel_rows(decoder, batch) + (head_rows(decoder, batch) if space["kv_heads"] else [])
+
+
 @torch.no_grad()
 def channel_rows(decoder: Decoder, batch: Answers) -> list[dict]:
     """Rows of artifact ``importance`` of kind ``channel``: activation norm times output weight norm of each channel.
@@ -27,31 +33,57 @@ def channel_rows(decoder: Decoder, batch: Answers) -> list[dict]:
     rows = []
     inputs, place = zip(decoder.layers, layer_inputs(decoder, batch), strict=False), decoder.place(batch.sequence)
     for index, (layer, x) in enumerate(progress(inputs, "rank channels", decoder.shape.layers, "layer")):
-        x = layer(x, place, None)
+        x = layer(x, place, SubLayer("attention", decoder.shape.kv_heads))
         activations = layer.mlp.channels(layer.post_attention_layernorm(x), decoder.shape.intermediate_size)
-        norms = activations[batch.real].float().norm(dim=0) * layer.mlp.down_proj.weight.float().norm(dim=0)
-        rows += [
-            {"layer": index, "kind": "channel", "index": channel, "score": score}
-            for channel, score in enumerate(norms.tolist())
-        ]
+        rows += _rows(index, "channel", _wanda(activations[batch.real], layer.mlp.down_proj.weight))
     return rows
 
 
 @torch.no_grad()
-def sensitivity_rows(decoder: Decoder, batch: Answers, widths: list[int]) -> list[dict]:
-    """Rows of kind ``attention`` (index 0) and ``mlp`` (index: remaining width) of artifact ``importance``.
+def head_rows(decoder: Decoder, batch: Answers) -> list[dict]:
+    """Rows of kind ``kv_head``: the score of each key-value head.
 
-    The score is the mean Kullback-Leibler divergence in nats, over the answer positions, of the network with that one
-    sub-layer removed or narrowed from the full network. Layers below the change are not run again.
+    It is the sum of the scores, those of :func:`channel_rows`, of all values that its query heads gather.
+    """
+    rows, heads = [], decoder.shape.kv_heads
+    inputs, place = zip(decoder.layers, layer_inputs(decoder, batch), strict=False), decoder.place(batch.sequence)
+    for index, (layer, x) in enumerate(progress(inputs, "rank heads", decoder.shape.layers, "layer")):
+        activations = layer.self_attn.attended(layer.input_layernorm(x), place, heads)
+        scores = _wanda(activations[batch.real], layer.self_attn.o_proj.weight)
+        rows += _rows(index, "kv_head", scores.unflatten(0, (heads, -1)).sum(1))
+    return rows
+
+
+def _wanda(activations: Tensor, weight: Tensor) -> Tensor:
+    """For each input of a linear layer with weight [outputs, inputs], its norm over activations [N, inputs] times its
+    column's."""
+    return activations.float().norm(dim=0) * weight.float().norm(dim=0)
+
+
+def _rows(layer: int, kind: str, scores: Tensor) -> list[dict]:
+    return [
+        {"layer": layer, "kind": kind, "index": index, "score": score} for index, score in enumerate(scores.tolist())
+    ]
+
+
+@torch.no_grad()
+def sensitivity_rows(decoder: Decoder, batch: Answers, space: dict) -> list[dict]:
+    """Rows of kind ``attention`` (index: remaining key-value heads) and ``mlp`` (index: remaining width).
+
+    They are those of artifact ``importance`` for what section ``space`` of the config lets layers lose. The score is
+    the mean Kullback-Leibler divergence in nats, over the answer positions, of the network with that one sub-layer
+    removed or narrowed from the full network. Layers below the change are not run again.
     """
     inputs = layer_inputs(decoder, batch)
     reference = _log_probabilities(decoder, batch, inputs[-1])
     rows = []
+    full = decoder.shape.full
     for index in progress(range(decoder.shape.layers), "sensitivities", unit="layer"):
-        full = decoder.shape.intermediate_size
-        changes = [("attention", 0, False, full), *(("mlp", width, True, width) for width in widths if width < full)]
-        for kind, remaining, attention, width in changes:
-            x = _run_from(decoder, batch, inputs[index], index, attention, width)
+        heads, width = full.layers[index]
+        changes = [("attention", number, (number, width)) for number in sorted({0, *space["kv_heads"]} - {heads})]
+        changes += [("mlp", size, (heads, size)) for size in sorted({0, *space["intermediate_sizes"]} - {width})]
+        for kind, remaining, changed_layer in changes:
+            x = _run_from(decoder, batch, inputs[index], index, full.with_layer(index, *changed_layer))
             changed = _log_probabilities(decoder, batch, x)
             divergence = (
                 torch.nn.functional.kl_div(changed, reference, reduction="none", log_target=True).sum(-1).mean()
@@ -65,13 +97,13 @@ def layer_inputs(decoder: Decoder, batch: Answers) -> list[Tensor]:
     x, place = decoder.model.embed_tokens(batch.sequence.tokens), decoder.place(batch.sequence)
     states = [x]
     for layer in decoder.layers:
-        states.append(layer(layer(states[-1], place, None), place, decoder.shape.intermediate_size))
+        attended = layer(states[-1], place, SubLayer("attention", decoder.shape.kv_heads))
+        states.append(layer(attended, place, SubLayer("mlp", decoder.shape.intermediate_size)))
     return states
 
 
-def _run_from(decoder: Decoder, batch: Answers, x: Tensor, index: int, attention: bool, width: int) -> Tensor:
-    """The states that leave the last layer if layer ``index``, which ``x`` enters, is changed so."""
-    changed = decoder.shape.full.with_layer(index, attention, width)
+def _run_from(decoder: Decoder, batch: Answers, x: Tensor, index: int, changed: Architecture) -> Tensor:
+    """The states that leave the last layer of a network which ``x`` enters at layer ``index``."""
     place, layers = decoder.place(batch.sequence), decoder.layers
     for layer, part in changed.steps:
         if layer >= index:

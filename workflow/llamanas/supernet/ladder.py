@@ -11,14 +11,15 @@ from llamanas.supernet.space import Genes, SearchSpace
 
 
 def sensitivities(space: SearchSpace, importance: list[dict]) -> list[list[tuple[float, float]]]:
-    """Per layer and choice: divergence (nats) caused by its missing attention, and by its narrowed MLP.
+    """Per layer and choice: divergence (nats) caused by its missing attention heads, and by its narrowed MLP.
 
-    ``importance`` has rows of kind ``attention`` (index 0) and ``mlp`` (index: remaining width); others are ignored.
+    ``importance`` has rows of kind ``attention`` (index: remaining key-value heads) and ``mlp`` (index: remaining
+    width); others are ignored.
 
     Raises:
         LlamaNasError: the sensitivity of a choice of the space was not measured.
     """
-    scores = {(row["layer"], row["kind"], row["index"]): row["score"] for row in importance if row["kind"] != "channel"}
+    scores = {(r["layer"], r["kind"], r["index"]): r["score"] for r in importance if r["kind"] in ("attention", "mlp")}
 
     def score(layer: int, kind: str, index: int) -> float:
         if (layer, kind, index) not in scores:
@@ -31,14 +32,13 @@ def sensitivities(space: SearchSpace, importance: list[dict]) -> list[list[tuple
     return [
         [
             (
-                0.0 if choice.attention else score(layer, "attention", 0),
-                0.0 if choice.intermediate_size == choices[-1].intermediate_size
-                else score(layer, "mlp", choice.intermediate_size),
+                0.0 if heads == choices[-1].kv_heads else score(layer, "attention", heads),
+                0.0 if width == choices[-1].intermediate_size else score(layer, "mlp", width),
             )
-            for choice in choices
+            for heads, width, *_ in choices
         ]
         for layer, choices in enumerate(space.choices)
-    ]  # fmt: skip
+    ]
 
 
 class Ladder:

@@ -21,7 +21,7 @@ class Choice(NamedTuple):
     ``latency`` is in microseconds, 0 where it was not measured.
     """
 
-    attention: bool
+    kv_heads: int
     intermediate_size: int
     parameters: int
     macs_per_token: int
@@ -30,14 +30,14 @@ class Choice(NamedTuple):
     @property
     def kept(self) -> bool:
         """Whether the layer counts for the depth."""
-        return self.attention or self.intermediate_size > 0
+        return self.kv_heads > 0 or self.intermediate_size > 0
 
     def reductions(self, choices: "tuple[Choice, ...]") -> list[tuple[int, int]]:
         """Indices of the choices that are smaller sub-networks of this one, and the parameters that each saves."""
         return [
             (index, self.parameters - other.parameters)
             for index, other in enumerate(choices)
-            if other.attention <= self.attention and other.intermediate_size <= self.intermediate_size and other != self
+            if other.kv_heads <= self.kv_heads and other.intermediate_size <= self.intermediate_size and other != self
         ]
 
 
@@ -52,7 +52,8 @@ def build_space(shape: ModelShape, settings: dict) -> list[dict]:
     """Rows of artifact ``space``: each layer's choices from the smallest (dropped, where allowed) to the full one.
 
     Raises:
-        LlamaNasError: a width or a depth exceeds the full one, or the full network is the only architecture.
+        LlamaNasError: a width, a number of heads or a depth exceeds the full one, or the full network is the only
+            architecture.
     """
     if deeper := [depth for depth in settings["depths"] or () if depth > shape.layers]:
         raise LlamaNasError(f"space.depths has {deeper}, but the full network has {shape.layers} layers. List fewer.")
@@ -61,11 +62,16 @@ def build_space(shape: ModelShape, settings: dict) -> list[dict]:
             f"space.intermediate_sizes has {wider}, but the full network's MLP is only {shape.intermediate_size} wide. "
             "List smaller widths."
         )
+    if more := [number for number in settings["kv_heads"] if number > shape.kv_heads]:
+        raise LlamaNasError(
+            f"space.kv_heads has {more}, but an attention of the full network has {shape.kv_heads} key-value heads. "
+            "List fewer."
+        )
     rows = [row for layer in range(shape.layers) for row in _layer_rows(shape, layer, settings)]
     if space_of(rows, shape, settings).size == 1:
         raise LlamaNasError(
-            "the search space holds the full network alone. Add widths to space.intermediate_sizes, allow "
-            "space.drop_attention, or allow space.drop_layers with a smaller space.minimum_depth."
+            "the search space holds the full network alone. Add widths to space.intermediate_sizes or numbers to "
+            "space.kv_heads, allow space.drop_attention, or allow space.drop_layers with a smaller space.minimum_depth."
         )
     return rows
 
@@ -94,15 +100,15 @@ def space_of(rows: Iterable[dict], shape: ModelShape, settings: dict) -> "Search
 
 def _layer_rows(shape: ModelShape, layer: int, settings: dict) -> list[dict]:
     widths = {*settings["intermediate_sizes"], shape.intermediate_size}
-    options = {(True, width) for width in widths}
+    options = {(heads, width) for heads in {*settings["kv_heads"], shape.kv_heads} for width in widths}
     if layer > 0 and settings["drop_attention"]:  # the first layer's attention stays, or no runtime can load it
-        options |= {(False, width) for width in widths if width > 0}
+        options |= {(0, width) for width in widths if width > 0}
     if layer > 0 and settings["drop_layers"] and (not settings["depths"] or layer >= min(settings["depths"])):
-        options.add((False, 0))
+        options.add((0, 0))
     choices = []
-    for attention, width in options:
-        parameters = attention * shape.attention_parameters + shape.mlp_parameters(width)
-        choices.append(Choice(attention, width, parameters, attention * shape.attention_macs + shape.mlp_macs(width)))
+    for heads, width in options:
+        parameters = shape.attention_parameters(heads) + shape.mlp_parameters(width)
+        choices.append(Choice(heads, width, parameters, shape.attention_macs(heads) + shape.mlp_macs(width)))
     choices.sort(key=lambda choice: (choice.parameters, choice))
     return [{"layer": layer, "choice": index} | choice._asdict() for index, choice in enumerate(choices)]
 
@@ -134,10 +140,9 @@ class SearchSpace:
 
     def timed(self, latency: list[dict]) -> "SearchSpace":
         """This space with the latency of each choice, from rows of artifact ``latency``."""
-        parts = {(row["part"], row["intermediate_size"]): row["microseconds"] for row in latency}
-        attention = parts["attention", 0]
+        parts = {(row["part"], row["size"]): row["microseconds"] for row in latency}
         choices = tuple(
-            tuple(c._replace(latency=c.attention * attention + parts["mlp", c.intermediate_size]) for c in layer)
+            tuple(c._replace(latency=parts["attention", c.kv_heads] + parts["mlp", c.intermediate_size]) for c in layer)
             for layer in self.choices
         )
         return replace(self, choices=choices, fixed_latency=parts["fixed", 0])
@@ -188,7 +193,7 @@ class SearchSpace:
         return self.decode(tuple(kept))
 
     @cached_property
-    def _index(self) -> list[dict[tuple[bool, int], int]]:
+    def _index(self) -> list[dict[tuple[int, int], int]]:
         return [{choice[:2]: index for index, choice in enumerate(choices)} for choices in self.choices]
 
     def encode(self, architecture: Architecture) -> Genes:
@@ -202,17 +207,16 @@ class SearchSpace:
                 f"architecture {architecture.id} is not in the search space, so its table was made with other settings "
                 "of `space`. Delete it and run the workflow again."
             )
-        layers = zip(architecture.attention, architecture.intermediate_sizes, strict=True)
-        return tuple(index[layer] for index, layer in zip(self._index, layers, strict=True))
+        return tuple(index[layer] for index, layer in zip(self._index, architecture.layers, strict=True))
 
     def decode(self, genes: Iterable[int]) -> Architecture:
         """The architecture of genes."""
         chosen = [choices[gene] for choices, gene in zip(self.choices, genes, strict=True)]
-        return Architecture(tuple(c.attention for c in chosen), tuple(c.intermediate_size for c in chosen))
+        return Architecture(tuple(c.kv_heads for c in chosen), tuple(c.intermediate_size for c in chosen))
 
     def contains(self, architecture: Architecture) -> bool:
         """Whether every layer's choice is admissible and enough layers are kept."""
-        layers = [*zip(architecture.attention, architecture.intermediate_sizes, strict=True)]
+        layers = architecture.layers
         admissible = len(layers) == len(self.choices) and architecture.depth >= self.minimum_depth
         if self.depths:
             admissible &= architecture.depth in self.depths
