@@ -202,7 +202,7 @@ def random_case(options: argparse.Namespace) -> None:
     shape, dtype = shape_of(config), "bfloat16" if options.device == "cuda" else "float32"
     kept = 3 * shape.layers // 4
     widths = [(shape.intermediate_size // (1 + layer % 2)) if layer < kept else 0 for layer in range(shape.layers)]
-    smaller = Architecture(tuple(layer < kept for layer in range(shape.layers)), tuple(widths))
+    smaller = Architecture(tuple(shape.kv_heads * (layer < kept) for layer in range(shape.layers)), tuple(widths))
     networks = {"full": shape.full, "three_quarters_of_the_layers": smaller}
     engines: dict[str, Engine] = {}
     for name, architecture in networks.items():

@@ -87,6 +87,7 @@ def test_training_reaches_sbatch_with_its_gpus_memory_and_time(large, tmp_path):
         path.write_text(json.dumps(LLAMA_7B))
         os.utime(path, (10**9 + number, 10**9 + number))
     tools = {"sbatch": f'echo "$@" >> {tmp_path}/calls; exit 1', "sinfo": "echo gpus*", "squeue": ":", "scontrol": ":"}
+    tools["sacct"] = ":"  # the accounts that there are
     for name, body in tools.items():
         (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
         (tmp_path / name).chmod(0o755)
