@@ -25,13 +25,13 @@ def scores_of(problem: Problem, genes: np.ndarray) -> np.ndarray:
 
 
 def test_features_are_sums_and_one_hot():
-    problem = Problem(5, 0)
+    problem = Problem(5, 0, kv_heads=[1])
     genes = drawn(problem, 20)
     table = features_of(problem)(genes)
     scores = {(row["layer"], row["kind"], row["index"]): row["score"] for row in problem.importance}
     for row, values in zip(genes, table, strict=True):
         architecture = problem.space.decode(row)
-        attention = sum(scores[i, "attention", 0] for i, kept in enumerate(architecture.kv_heads) if not kept)
+        attention = sum(scores[i, "attention", n] for i, n in enumerate(architecture.kv_heads))
         mlp = sum(scores[i, "mlp", width] for i, width in enumerate(architecture.intermediate_sizes))
         assert values[:SUMS] == pytest.approx(
             [attention, mlp, (attention + mlp) ** 0.5, problem.space.parameters(architecture)]

@@ -10,7 +10,7 @@ from synthetic_search import Problem
 
 @pytest.fixture(params=range(3))
 def problem(request) -> Problem:
-    return Problem(6, request.param)
+    return Problem(6, request.param, kv_heads=[1])
 
 
 def total(problem: Problem, architecture) -> float:

@@ -9,7 +9,7 @@ from llamanas.errors import LlamaNasError
 from llamanas.supernet.limits import Limits
 from synthetic_search import Problem
 
-PROBLEM = Problem(4, 0)
+PROBLEM = Problem(4, 0, kv_heads=[1])
 SPACE, SHAPE = PROBLEM.space, PROBLEM.shape
 FULL = SHAPE.full.row(SHAPE, 2)
 GENES = [*product(*(range(len(choices)) for choices in SPACE.choices))]
