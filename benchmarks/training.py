@@ -349,7 +349,7 @@ class Plain:
         """Sets to zero what the sub-network lacks of what a part of the layer gathers; Llama's have no bias."""
 
         def hook(module: Any, given: tuple[Tensor]) -> tuple[Tensor]:
-            heads, width = self.kept.layers[number]
+            heads, width = self.kept.sizes[number]
             size = width if part == "mlp" else self.b.shape.attention_sizes(heads)[0]
             return (given[0] * (torch.arange(given[0].shape[-1], device=self.device) < size),)
 

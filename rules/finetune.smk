@@ -1,4 +1,4 @@
-"""Fine-tuning of the full network, the examples for it, and what layers and channels are worth."""
+"""Fine-tuning of the full network, the examples for it, and what layers, channels and heads are worth."""
 
 WRITTEN = (
     {"written": RESULTS / "instructions/written.parquet"}
@@ -78,7 +78,7 @@ rule finetune:
     params:
         **SHARED,
         **TOGETHER,
-        version=3,
+        version=4,
         finetune=config["finetune"],
     script:
         "../workflow/scripts/finetune.py"
@@ -104,7 +104,7 @@ rule rank_importance:
         runtime=runtime("rank_importance"),
     params:
         **SHARED,
-        version=2,
+        version=3,
         importance=config["importance"],
         space=config["space"],
     script:

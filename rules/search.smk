@@ -43,7 +43,7 @@ rule measure_latency:
         runtime=runtime("measure_latency"),
     params:
         **SHARED,
-        version=1,
+        version=2,
         space=config["space"],
         latency=config["search"]["latency"],
     script:
@@ -70,7 +70,7 @@ rule propose_candidates:
         runtime=runtime("propose_candidates"),
     params:
         **SHARED,
-        version=2,
+        version=3,
         space=config["space"],
         search=SEARCH,
         dtype=config["model"]["dtype"],

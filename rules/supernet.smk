@@ -1,4 +1,4 @@
-"""The super-network: trained together with its sub-networks, channels in order of importance, the space of them."""
+"""The super-network: trained together with its sub-networks, channels and heads by importance, the space of them."""
 
 
 rule train_supernet:
@@ -25,7 +25,7 @@ rule train_supernet:
     params:
         **SHARED,
         **TOGETHER,
-        version=2,
+        version=3,
         supernet=config["supernet"],
         space=config["space"],
     script:

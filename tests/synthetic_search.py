@@ -52,7 +52,7 @@ class Problem:
     def score(self, architecture: Architecture) -> float:
         return -sum(
             self.losses[layer, "attention", heads] + self.losses[layer, "mlp", width]
-            for layer, (heads, width) in enumerate(architecture.layers)
+            for layer, (heads, width) in enumerate(architecture.sizes)
         )
 
     def measure(self, candidates: list[dict]) -> list[dict]:

@@ -198,6 +198,7 @@ def fetched_model(folder: Path, source: dict, config: dict | None = None, **para
     files = {"manifest": "manifest.parquet", "weights": "model.safetensors", "config": "config.json"}
     output = {name: f"results/model/{file}" for name, file in files.items()}
     about = {"source": source, "dtype": "float32", "trust_remote_code": False, "downloads": "downloads"} | params
+    config = {"space": {"intermediate_sizes": [32, 64]}} | (config or {})  # of a tiny model
     return run_script(folder, job_of("fetch_model", about, output=output, config=config))
 
 
@@ -205,6 +206,15 @@ def fetched_model(folder: Path, source: dict, config: dict | None = None, **para
 def test_a_wrong_model(folder, spoil, word):
     spoil(folder / "base")
     short(fetched_model(folder, {"folder": "base"}), word)
+
+
+@pytest.mark.parametrize(
+    "sizes", [{"intermediate_sizes": [64, 256]}, {"kv_heads": [3, 1]}, {"depths": [2, 9]}], ids=str
+)
+def test_a_space_beyond_the_model_is_told_before_any_training(folder, sizes):
+    space = {"intermediate_sizes": [64]} | sizes
+    (name,) = sizes
+    short(fetched_model(folder, {"folder": "base"}, {"space": space}), f"space.{name}")
 
 
 def test_a_tokenizer_that_gguf_files_cannot_have_is_told_before_any_training(folder):
@@ -218,7 +228,7 @@ def test_a_family_without_a_deci_variant_is_told_before_any_training(folder):
     tiny_model("qwen3").save_pretrained(folder / "qwen3")
     write_tokenizer(folder / "qwen3", "qwen3")
     alike = {"intermediate_sizes": [], "drop_attention": False}
-    for space, refused in ({}, True), (alike, False):
+    for space, refused in ({"intermediate_sizes": [64]}, True), (alike, False), (alike | {"kv_heads": [1]}, False):
         ended = fetched_model(folder, {"folder": "qwen3"}, {"export": {"variants": ["deci"]}, "space": space})
         if refused:
             short(ended, "export.variants")

@@ -110,25 +110,25 @@ class Architecture:
         return cls(tuple(map(int, row["kv_heads"])), tuple(map(int, row["intermediate_sizes"])))
 
     @cached_property
-    def layers(self) -> tuple[tuple[int, int], ...]:
+    def sizes(self) -> tuple[tuple[int, int], ...]:
         """Key-value heads and MLP width of each layer of the full network."""
         return tuple(zip(self.kv_heads, self.intermediate_sizes, strict=True))
 
     def with_layer(self, layer: int, kv_heads: int, width: int) -> "Architecture":
         """This architecture with one layer's choice replaced."""
-        layers = [*self.layers[:layer], (kv_heads, width), *self.layers[layer + 1 :]]
+        layers = [*self.sizes[:layer], (kv_heads, width), *self.sizes[layer + 1 :]]
         return Architecture(*map(tuple, zip(*layers, strict=True)))
 
     @cached_property
     def id(self) -> str:
         """Stable identifier: the first 12 hexadecimal digits of the SHA-256 of the layer list."""
-        text = ",".join(f"{heads}:{width}" for heads, width in self.layers)
+        text = ",".join(f"{heads}:{width}" for heads, width in self.sizes)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     @property
     def kept_layers(self) -> tuple[int, ...]:
         """Indices in the full network of the layers that are not dropped."""
-        return tuple(index for index, layer in enumerate(self.layers) if any(layer))
+        return tuple(index for index, layer in enumerate(self.sizes) if any(layer))
 
     @property
     def depth(self) -> int:
@@ -138,7 +138,7 @@ class Architecture:
     @cached_property
     def steps(self) -> tuple[Step, ...]:
         """The sub-layers that a token passes, in order."""
-        parts = ((index, zip(("attention", "mlp"), sizes, strict=True)) for index, sizes in enumerate(self.layers))
+        parts = ((index, zip(("attention", "mlp"), sizes, strict=True)) for index, sizes in enumerate(self.sizes))
         return tuple((index, SubLayer(kind, size)) for index, both in parts for kind, size in both if size)
 
     def parameters(self, shape: ModelShape) -> int:

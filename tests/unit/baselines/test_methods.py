@@ -76,7 +76,7 @@ def test_every_method_ends_at_most_one_granule_below_the_wanted_size(network, me
         assert wanted - granules.get(method, shape.layers * width) < reached[-1] <= wanted
         units = {"channel": shape.intermediate_size, "kv_head": shape.kv_heads}
         assert all(sorted(order) == list(range(units[kind])) for (kind, _), order in orders.items())
-        assert orders or set(architecture.layers) == {(0, 0), shape.full.layers[0]}
+        assert orders or set(architecture.sizes) == {(0, 0), shape.full.sizes[0]}
     assert reached == sorted(reached, reverse=True)
 
 

@@ -18,7 +18,7 @@ pytest.importorskip("cyllama", reason="needs llama.cpp: pip install -c requireme
 from llamanas.benchmark.gguf import GgufModel, gguf_accuracy_row  # noqa: E402
 from llamanas.llamacpp import GgufNetwork  # noqa: E402
 
-MIXED = Architecture((0, 2, 2, 2), (128, 96, 0, 32))
+MIXED = Architecture((0, 2, 1, 2), (128, 96, 0, 32))
 
 
 @pytest.fixture(scope="module")

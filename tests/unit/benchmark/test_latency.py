@@ -40,7 +40,7 @@ def rows() -> list[dict]:
 
 
 def time_of(architecture: Architecture) -> int:
-    return 700 + sum(TIMES["attention", heads] + TIMES["mlp", width] for heads, width in architecture.layers)
+    return 700 + sum(TIMES["attention", heads] + TIMES["mlp", width] for heads, width in architecture.sizes)
 
 
 def test_parts_are_found_from_whole_networks(space, shape):

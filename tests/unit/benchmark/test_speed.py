@@ -20,7 +20,7 @@ from llamanas.models.decoder import load_decoder
 from llamanas.models.families import read_config, shape_of
 from llamanas.models.place import Sequence
 
-PICK = Architecture((0, 2, 2, 0), (96, 32, 0, 128))
+PICK = Architecture((0, 2, 1, 0), (96, 32, 0, 128))
 SETTINGS = {"batches": [1, 3], "contexts": [8], "new_tokens": 3, "repeats": 2, "runtimes": ["onnxruntime", "pytorch"]}
 EXPORTED = {"task": "t", "pick": "p", "precision": "fp32", "architecture": "a"}
 
@@ -106,7 +106,7 @@ def test_bytes_of_a_step_leave_out_the_table_it_reads_a_row_of(family_folder, ne
     network = TorchNetwork(read_config(family_folder / "config.json"), tensors, "cpu", "float32")
     assert network.bytes_per_step == 4 * PICK.parameters(shape) - unread + rotary
     assert bytes_per_step(networks[0]) == pytest.approx(network.bytes_per_step + rotary, rel=0.01)
-    assert OnnxEngine(networks[0], 1).cache_bytes_per_token == network.cache_bytes_per_token == 2 * 2 * 32 * 4
+    assert OnnxEngine(networks[0], 1).cache_bytes_per_token == network.cache_bytes_per_token == 2 * 3 * 16 * 4
 
 
 def test_pytorch_decodes_what_the_super_network_would(family_folder):

@@ -224,7 +224,7 @@ def test_extracted_subnetwork_in_lm_evals_own_model_gives_the_same_answers(home,
     from lm_eval.models.huggingface import HFLM
 
     shape = load_decoder(home / "base").shape
-    architecture = Architecture((2, 0, 2, 0), (96, 32, 0, 64))
+    architecture = Architecture((2, 0, 1, 0), (96, 32, 0, 64))
     write_folder(home / "base", architecture, tmp_path / "subnet", "unknown")
     metrics = [{"metric": "acc"}, {"metric": "acc_norm"}]
     folder = variant(

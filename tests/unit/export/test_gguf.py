@@ -26,7 +26,7 @@ from llamanas.llamacpp import GgufNetwork  # noqa: E402
 FULL = Architecture((2,) * 4, (128,) * 4)
 ALIKE = [FULL, Architecture((0, 2, 0, 2), (0, 64, 0, 64))]
 DIFFERING = [
-    Architecture((2, 0, 2, 0), (96, 32, 0, 128)),  # an MLP is missing, and the last attention
+    Architecture((2, 0, 1, 0), (96, 32, 0, 128)),  # an MLP is missing, and the last attention
     Architecture((0, 0, 2, 2), (0, 64, 96, 32)),  # layer 0 dropped, the next without attention
     Architecture((2, 2, 2, 2), (64, 128, 40, 128)),  # only widths differ, one fits no block
     Architecture((0, 2, 0, 0), (64, 0, 128, 128)),

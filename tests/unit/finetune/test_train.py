@@ -113,14 +113,26 @@ def test_what_a_sub_network_lacks_is_not_trained(folder, tmp_path):
     start = load_decoder(folder)
     for layer, was in zip(decoder.layers, start.layers, strict=True):
         index = decoder.layers.index(layer)
-        heads, width = SUBNET.layers[index]
-        now, then = (each.self_attn.q_proj.weight for each in (layer, was))
-        rows = 32 * heads  # two query heads of 16 values share a key-value head
-        assert (now != then).any(dim=1)[:rows].all() and torch.equal(now, then) == (heads == 0)
+        heads, width = SUBNET.sizes[index]
+        assert torch.equal(layer.self_attn.q_proj.weight, was.self_attn.q_proj.weight) == (heads == 0)
         if width:
             assert not torch.equal(layer.mlp.up_proj.weight[:width], was.mlp.up_proj.weight[:width])
         else:
             assert torch.equal(layer.mlp.up_proj.weight, was.mlp.up_proj.weight)
+
+
+def test_what_a_narrower_part_lacks_has_no_gradient(folder, tmp_path):
+    decoder, _ = trained(folder, tmp_path, lambda decoder: one_network(SUBNET, 0.3), method="full", weight_decay=0.0)
+    start = load_decoder(folder)
+    for layer, was, (heads, width) in zip(decoder.layers, start.layers, SUBNET.sizes, strict=True):
+        queries = 32 * heads  # two query heads of 16 values share a key-value head
+        cuts = {"self_attn.q_proj": queries, "self_attn.k_proj": 16 * heads, "self_attn.v_proj": 16 * heads}
+        cuts |= {"self_attn.o_proj": queries, "mlp.gate_proj": width, "mlp.up_proj": width, "mlp.down_proj": width}
+        for name, kept in cuts.items():
+            now, then = (each.get_submodule(name).weight for each in (layer, was))
+            axis = 0 if name.endswith(("o_proj", "down_proj")) else 1  # o_proj and down_proj read the kept values
+            changed = (now != then).any(dim=axis).tolist()
+            assert changed == [True] * kept + [False] * (len(changed) - kept), name
 
 
 def test_fine_tuning_leaves_wrong_choices_out(folder, tmp_path):

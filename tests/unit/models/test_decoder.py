@@ -18,7 +18,7 @@ def sequence(batch: int, length: int, seed: int = 0) -> Sequence:
 @torch.no_grad()
 def cut(model, architecture: Architecture):
     """Transformers' model with the parts zeroed that the architecture leaves out."""
-    for layer, (heads, width) in zip(model.model.layers, architecture.layers, strict=True):
+    for layer, (heads, width) in zip(model.model.layers, architecture.sizes, strict=True):
         layer.self_attn.o_proj.weight[:, 32 * heads :] = 0  # two query heads of 16 values each share one of them
         if heads == 0 and layer.self_attn.o_proj.bias is not None:
             layer.self_attn.o_proj.bias.zero_()

@@ -13,7 +13,7 @@ from llamanas.quantize.equalize import balance, read_scales, scale_rows
 from llamanas.quantize.network import quantize_network
 from llamanas.quantize.sensitivity import bits_rows
 
-ARCHITECTURE = Architecture((2, 0, 2, 2), (96, 32, 0, 128))
+ARCHITECTURE = Architecture((2, 0, 1, 2), (96, 32, 0, 128))
 DRAW = np.random.default_rng(0)
 CALIBRATION, TOKENS = DRAW.integers(320, size=64).tolist(), DRAW.integers(320, size=(4, 30))
 

@@ -15,7 +15,7 @@ from llamanas.quantize.network import quantize_network
 from llamanas.quantize.plan import ways_of
 from llamanas.quantize.sensitivity import fake_activations, fake_quantized
 
-ARCHITECTURE = Architecture((2, 0, 2, 2), (96, 32, 0, 128))
+ARCHITECTURE = Architecture((2, 0, 1, 2), (96, 32, 0, 128))
 TOKENS = np.random.default_rng(0).integers(320, size=(2, 30))
 MIXED = {"method": "weight_only", "bits": 4, "eight_bits": ["head", "down", "qkv"]}
 

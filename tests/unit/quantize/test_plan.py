@@ -15,7 +15,7 @@ from llamanas.quantize.plan import SCALE_BITS, allocate, most_sensitive, ways_of
 from llamanas.quantize.recipes import complete_recipes
 from llamanas.quantize.sensitivity import bits_rows
 
-ARCHITECTURE = Architecture((0, 2, 0, 2), (96, 64, 0, 128))
+ARCHITECTURE = Architecture((0, 1, 0, 2), (96, 64, 0, 128))
 TOKENS = np.random.default_rng(0).integers(320, size=40).tolist()
 PARTS = ("self_attn.qkv", "self_attn.o", "mlp.gate_up", "mlp.down")
 PRODUCTS = {f"model.layers.{n}.{part}_proj" for n in (1, 2) for part in PARTS}

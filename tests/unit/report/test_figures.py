@@ -90,7 +90,7 @@ def test_attentions_with_fewer_heads_are_drawn_lower(results: Results) -> None:
     importance = [
         {"layer": layer, "kind": "attention", "index": n, "score": 0.1} for layer in range(30) for n in (0, 1)
     ]
-    assert {"attention removed", "attention: 1 KV heads kept"} <= set(words_of(draw_importance(importance)))
+    assert {"attention removed", "KV heads kept: 1"} <= set(words_of(draw_importance(importance)))
 
 
 def test_comparison_names_every_method_once(results: Results) -> None:

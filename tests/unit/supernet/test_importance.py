@@ -6,7 +6,7 @@ import torch
 from llamanas.architecture import Architecture, ModelShape
 from llamanas.data.packing import pack
 from llamanas.models.decoder import load_decoder
-from llamanas.supernet.importance import channel_rows, head_rows, sensitivity_rows, unit_rows
+from llamanas.supernet.importance import sensitivity_rows, unit_rows
 from llamanas.supernet.order import bands, order_units, unit_orders, whole
 
 EXAMPLES = [
@@ -39,9 +39,11 @@ def test_order_keeps_the_full_network_and_puts_the_best_units_first(family_folde
 
 def test_heads_are_ranked_only_where_the_space_narrows_attentions(family_folder):
     decoder, batch = load_decoder(family_folder), pack(EXAMPLES)
-    rows = unit_rows(decoder, batch, SPACE | {"kv_heads": []})
-    assert rows == channel_rows(decoder, batch)
-    assert {kind for kind, _ in unit_orders(rows, whole(decoder.shape))} == {"channel"}
+    everything = unit_rows(decoder, batch, SPACE)
+    for numbers in ([], [2]):  # the tiny model has two
+        rows = unit_rows(decoder, batch, SPACE | {"kv_heads": numbers})
+        assert rows == [row for row in everything if row["kind"] == "channel"] != everything
+        assert {kind for kind, _ in unit_orders(rows, whole(decoder.shape))} == {"channel"}
 
 
 def test_a_heads_score_is_that_of_the_columns_which_read_it(family_folder):
@@ -55,7 +57,8 @@ def test_a_heads_score_is_that_of_the_columns_which_read_it(family_folder):
         sum(float(gathered[0][batch.real][:, i].norm() * reads[:, i].norm()) for i in range(32 * head, 32 * head + 32))
         for head in (0, 1)
     ]
-    assert scores(head_rows(load_decoder(family_folder), batch), "kv_head", 0) == pytest.approx(expected, rel=1e-4)
+    rows = unit_rows(load_decoder(family_folder), batch, SPACE)
+    assert scores(rows, "kv_head", 0) == pytest.approx(expected, rel=1e-4)
 
 
 def test_padding_does_not_change_the_scores_of_units(family_folder):

@@ -75,9 +75,8 @@ def parts_of(space: SearchSpace) -> Parts:
 
     The two kinds have a row of size 0, which takes no time.
     """
-    heads, widths = (
-        sorted({0, *(choice[place] for choices in space.choices for choice in choices)}) for place in (0, 1)
-    )
+    heads = sorted({0, *(choice.kv_heads for choices in space.choices for choice in choices)})
+    widths = sorted({0, *(choice.intermediate_size for choices in space.choices for choice in choices)})
     return [("fixed", 0), *(("attention", number) for number in heads), *(("mlp", width) for width in widths)]
 
 
@@ -88,10 +87,9 @@ def probes(space: SearchSpace, shape: ModelShape) -> list[Architecture]:
     half the layers.
     """
     layers, full, heads = shape.layers, shape.intermediate_size, shape.kv_heads
-    widths, numbers = (
-        [size for part, size in parts_of(space) if part == kind and 0 < size < most]
-        for kind, most in (("mlp", full), ("attention", heads))
-    )
+    parts = parts_of(space)
+    widths = [size for part, size in parts if part == "mlp" and 0 < size < full]
+    numbers = [size for part, size in parts if part == "attention" and 0 < size < heads]
     half = [layer < (layers + 1) // 2 for layer in range(layers)]
     return [
         shape.full,

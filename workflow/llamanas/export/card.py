@@ -38,7 +38,7 @@ def model_card(
 
 model = AutoModelForCausalLM.from_pretrained("this folder"{option})
 tokenizer = AutoTokenizer.from_pretrained("this folder"{option})"""
-    code = "Its layers differ, which no class of transformers provides for: the modeling file in this folder does."
+    code = "No class of transformers provides for its layers: the modeling file in this folder does."
     if plain:
         code = "All layers are alike, so that any tool for this family loads it."
     elif variant == "deci":
@@ -54,7 +54,7 @@ tokenizer = AutoTokenizer.from_pretrained("this folder"{option})"""
         )
     rows = [
         f"| {number} | {layer} | {heads * shape.group_size or 'no attention'} | {width or 'no MLP'} |"
-        for number, (layer, (heads, width)) in enumerate((layer, architecture.layers[layer]) for layer in kept)
+        for number, (layer, (heads, width)) in enumerate((layer, architecture.sizes[layer]) for layer in kept)
     ]
     return (
         f"""---

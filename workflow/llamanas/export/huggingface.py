@@ -124,7 +124,7 @@ def refuse_deci(shape: ModelShape) -> None:
 
 def _block(shape: ModelShape, architecture: Architecture, layer: int) -> dict:
     """What ``block_configs`` says of one layer."""
-    heads, width = architecture.layers[layer]
+    heads, width = architecture.sizes[layer]
     group = {"n_heads_in_group": shape.group_size} if heads else {}
     size = {"intermediate_size": width} if width else {}
     return {"attention": {"no_op": not heads} | group, "ffn": {"no_op": not width} | size}
@@ -132,7 +132,7 @@ def _block(shape: ModelShape, architecture: Architecture, layer: int) -> dict:
 
 def _layer_config(shape: ModelShape, architecture: Architecture, layer: int) -> dict:
     """What transformers' ``per_layer_config`` says of one layer."""
-    heads, width = architecture.layers[layer]
+    heads, width = architecture.sizes[layer]
     skip = [part for part, size in (("attention", heads), ("mlp", width)) if not size]
     fewer = {"num_attention_heads": heads * shape.group_size, "num_key_value_heads": heads}
     return (

@@ -19,6 +19,8 @@ class HeteroLlamaConfig(LlamaConfig):
     """
 
     model_type = "hetero_llama"
+    # Saving and some rotary schemes ask for the whole model's numbers, which are those of the network it was cut from.
+    allow_global_per_layer_attribute_access = True
 
 
 class Nothing(nn.Module):

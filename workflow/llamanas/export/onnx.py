@@ -38,7 +38,7 @@ def write_onnx(source: Path, architecture: Architecture, destination: Path) -> N
     tensors = SubnetTensors(WeightFile(source / "model.safetensors"), architecture, shape)
     builder = _Builder(config, shape, tensors)
     for number, layer in enumerate(architecture.kept_layers):
-        prefix, (heads, width) = f"model.layers.{number}.", architecture.layers[layer]
+        prefix, (heads, width) = f"model.layers.{number}.", architecture.sizes[layer]
         if heads:
             builder.attention(prefix, heads)
         if width:

@@ -18,7 +18,7 @@ def check_exports(folder: Path, config: dict) -> None:
             the family's layers have.
     """
     shape, export, space = shape_of(read_config(folder / "config.json")), config["export"], config["space"]
-    if "deci" in export["variants"] and (space["intermediate_sizes"] or space["kv_heads"] or space["drop_attention"]):
+    if "deci" in export["variants"] and (space["intermediate_sizes"] or space["drop_attention"]):
         refuse_deci(shape)
     if export["gguf"]:
         with TemporaryDirectory() as work:

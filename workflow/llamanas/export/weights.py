@@ -50,9 +50,9 @@ class SubnetTensors(Mapping[str, Tensor]):
     """
 
     def __init__(self, tensors: Mapping[str, Tensor], architecture: Architecture, shape: ModelShape) -> None:
-        if len(architecture.layers) != shape.layers or not architecture.depth:
+        if len(architecture.sizes) != shape.layers or not architecture.depth:
             raise LlamaNasError(
-                f"an architecture that keeps {architecture.depth} of {len(architecture.layers)} layers cannot be "
+                f"an architecture that keeps {architecture.depth} of {len(architecture.sizes)} layers cannot be "
                 f"cut from a network of {shape.layers}; expected one for this network that keeps at least one layer."
             )
         self._tensors = tensors
@@ -63,10 +63,11 @@ class SubnetTensors(Mapping[str, Tensor]):
                 self._sources[name] = name, None
                 continue
             layer, part = int(name.split(".")[2]), name.split(".", 3)[3]
-            heads, width = architecture.layers[layer]
+            heads, width = architecture.sizes[layer]
             if heads if part.startswith(_ATTENTION) else width:
-                queries, keys, _ = shape.attention_sizes(heads)
-                size = width if part.startswith("mlp.") else keys if "k_proj" in part or "v_proj" in part else queries
+                queries, keys, values = shape.attention_sizes(heads)
+                sizes = {"q_proj": queries, "k_proj": keys, "v_proj": values, "o_proj": queries}
+                size = sizes.get(part.split(".")[1], width)
                 self._sources[f"model.layers.{numbers[layer]}.{part}"] = name, size
 
     def __getitem__(self, name: str) -> Tensor:
@@ -120,7 +121,7 @@ class PaddedTensors(Mapping[str, Tensor]):
 
 def is_plain(architecture: Architecture, shape: ModelShape) -> bool:
     """Whether the kept layers are alike and have all heads and an MLP, so that the family's own classes run them."""
-    alike = {architecture.layers[layer] for layer in architecture.kept_layers}
+    alike = {architecture.sizes[layer] for layer in architecture.kept_layers}
     return {heads for heads, _ in alike} == {shape.kv_heads} and len(alike) == 1 and all(width for _, width in alike)
 
 

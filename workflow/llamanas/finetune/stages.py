@@ -22,8 +22,8 @@ class Training:
     """What a training needs to know, fit to be sent to another process.
 
     ``stage`` is finetune, train_supernet, heal or baseline. ``teacher`` is the folder of a network to learn from. The
-    importance orders the channels before a super-network is trained; ``architecture`` is the one network to train.
-    ``shard`` is `compute.shard` of the configuration.
+    importance orders channels and heads before a super-network is trained; ``architecture`` is the only network to
+    train; ``shard`` is `compute.shard` of the configuration.
     """
 
     stage: str

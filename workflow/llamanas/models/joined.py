@@ -26,12 +26,13 @@ class JoinedAttention(Attention):
     def project(self, x: Tensor, kv_heads: int) -> tuple[Tensor, ...]:
         if kv_heads == self.shape.kv_heads:
             return self.qkv_proj(x).split(self._sizes, -1)
-        rows, layer = self.shape.attention_sizes(kv_heads), self.qkv_proj
-
-        def cut(joined: Tensor) -> Tensor:
-            return torch.cat([part[:size] for part, size in zip(joined.split(self._sizes), rows, strict=True)])
-
-        return linear(x, cut(layer.weight), layer.bias if layer.bias is None else cut(layer.bias)).split(rows, -1)
+        layer, rows = self.qkv_proj, self.shape.attention_sizes(kv_heads)
+        weights = layer.weight.split(self._sizes)
+        biases = [None] * 3 if layer.bias is None else layer.bias.split(self._sizes)
+        return tuple(
+            linear(x, weight[:size], bias if bias is None else bias[:size])
+            for weight, bias, size in zip(weights, biases, rows, strict=True)
+        )
 
     @property
     def _sizes(self) -> tuple[int, int, int]:

@@ -41,7 +41,7 @@ def pass_together(
     states: dict[Networks, Where] = {tuple(range(len(architectures))): (_Stack(x, 1), 0)}
     places = {1: place}
     for index, layer in enumerate(layers):
-        both = zip(*(architecture.layers[index] for architecture in architectures), strict=True)
+        both = zip(*(architecture.sizes[index] for architecture in architectures), strict=True)
         for kind, sizes in zip(("attention", "mlp"), both, strict=True):
             moves: dict[int, dict[Networks, Where]] = {}
             for group, where in states.items():

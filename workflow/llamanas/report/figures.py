@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from llamanas.architecture import Architecture, ModelShape
 from llamanas.report.style import BLUE, GREEN, GREY, INK, ORANGE, PALE, PURPLE, VERMILION, drawing
 
+_LOSSES = {"attention": ("attention removed", "KV heads kept: {}"), "mlp": ("MLP removed", "MLP {} wide")}
 _ATTENTION_BOX = (-0.36, 0.24)  # bottom and height, in units of the full MLP width
 
 
@@ -44,7 +45,7 @@ def draw_architectures(task: str, picks: list[dict], shape: ModelShape) -> str:
 def _layers(axes: Axes, row: dict, shape: ModelShape) -> None:
     """One network: a bar for the attention of each layer and, above it, one for its MLP."""
     bottom, height = _ATTENTION_BOX
-    for layer, (heads, width) in enumerate(Architecture.from_row(row).layers):
+    for layer, (heads, width) in enumerate(Architecture.from_row(row).sizes):
         left = layer - 0.4
         if not heads and not width:
             axes.add_patch(
@@ -111,10 +112,8 @@ def draw_importance(importance: list[dict]) -> str:
         axes = drawn.figure.subplots()
         for (kind, index), (color, marker) in zip(sorted(series), styles, strict=False):
             layers = dict(sorted(series[kind, index].items()))
-            what, left = {"attention": ("attention", "attention: {} KV heads kept"), "mlp": ("MLP", "MLP {} wide")}[
-                kind
-            ]
-            label = left.format(index) if index else f"{what} removed"
+            removed, narrowed = _LOSSES[kind]
+            label = narrowed.format(index) if index else removed
             axes.plot(list(layers), list(layers.values()), f"{marker}-", color=color, label=label, ms=4, lw=0.8)
         if any(score > 0 for scores in series.values() for score in scores.values()):
             axes.set_yscale("log", nonpositive="clip")

@@ -1,15 +1,14 @@
 """The figure of what a front keeps: for each layer, how often its members have which MLP width and how many heads."""
 
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from llamanas.architecture import ModelShape
 from llamanas.report.style import GREY, ORANGE, PALE, drawing
 
-# Pale to dark, so that they are told apart without colours: the darker, the wider.
-_BLUES = ("#deebf7", "#9ecae1", "#4292c6", "#2171b5", "#08519c")
-_ORANGES = ("#fdf0d5", "#f8d58f", "#f0b84b", ORANGE)
+_DARK_BLUE = "#08519c"
 _GONE = {"facecolor": PALE, "edgecolor": GREY, "hatch": "////", "linewidth": 0}
 
 
@@ -28,11 +27,11 @@ def draw_probabilities(task: str, front: list[dict], shape: ModelShape) -> str:
         mlp, attention = drawn.figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
         widths, heads = shares(front, "intermediate_sizes"), shares(front, "kv_heads")
         named = {width: f"MLP {width} wide" if width else "no MLP" for width in widths}
-        patches = _stack(mlp, widths, named, shape.intermediate_size, _BLUES)
+        patches = _stack(mlp, widths, named, _DARK_BLUE)
         kept = {number: f"{number} of {shape.kv_heads} KV heads" for number in heads if number}
-        if len(kept) == 1:
+        if kept.keys() == {shape.kv_heads}:
             kept = dict.fromkeys(kept, "attention kept")
-        patches += _stack(attention, heads, kept, shape.kv_heads, _ORANGES)
+        patches += _stack(attention, heads, kept, ORANGE)
         mlp.set(ylabel="share of\nmembers", ylim=(0, 1), title=f"MLP widths of the {len(front)} members")
         attention.set(
             ylabel="share of\nmembers", ylim=(0, 1), title="Attention kept", xlabel="layer of the full network"
@@ -42,13 +41,16 @@ def draw_probabilities(task: str, front: list[dict], shape: ModelShape) -> str:
     return drawn.svg
 
 
-def _stack(
-    axes: Axes, of_sizes: dict[int, list[float]], named: dict[int, str], full: int, shades: tuple[str, ...]
-) -> list[Patch]:
-    """Draw the shares of the sizes that are named, one on the other; their legend."""
+def _stack(axes: Axes, of_sizes: dict[int, list[float]], named: dict[int, str], color: str) -> list[Patch]:
+    """Draw the shares of the sizes that are named, from the smallest up, one on the other; their legend.
+
+    The larger, the darker, so that they are told apart without colours.
+    """
+    shade = LinearSegmentedColormap.from_list("", ["white", color])
+    present = [size for size in named if size]
     patches, below = [], [0.0] * len(next(iter(of_sizes.values())))
     for size, label in named.items():
-        look = {"color": shades[-1 - round((1 - size / full) * (len(shades) - 1))]} if size else _GONE
+        look = {"color": to_hex(shade((1 + present.index(size)) / len(present)))} if size else _GONE
         axes.bar(range(len(below)), of_sizes[size], 0.85, bottom=below, **look)
         below = [low + share for low, share in zip(below, of_sizes[size], strict=True)]
         patches.append(Patch(label=label, **look))

@@ -13,7 +13,7 @@ def strip(row: dict, shape: ModelShape) -> Markup:
     What is removed is left empty. The style sheet of the page colours the classes ``mlp`` and ``attention``.
     """
     boxes = []
-    for layer, (heads, width) in enumerate(Architecture.from_row(row).layers):
+    for layer, (heads, width) in enumerate(Architecture.from_row(row).sizes):
         left, high = layer * _WIDE, round(_TALL * width / shape.intermediate_size, 1)
         if not heads and not width:
             boxes.append(f'<rect class="dropped" x="{left}" y="{_TALL / 2:g}" width="{_WIDE - 1}" height="1"/>')

@@ -19,38 +19,25 @@ def calibration_batch(examples: list[dict], settings: dict, seed: int, device: s
     return pack(next(drawn), device)
 
 
-def unit_rows(decoder: Decoder, batch: Answers, space: dict) -> list[dict]:
-    """Rows of artifact ``importance`` on all units by which section ``space`` of the config lets a network differ."""
-    return channel_rows(decoder, batch) + (head_rows(decoder, batch) if space["kv_heads"] else [])
-
-
 @torch.no_grad()
-def channel_rows(decoder: Decoder, batch: Answers) -> list[dict]:
+def unit_rows(decoder: Decoder, batch: Answers, space: dict) -> list[dict]:
     """Rows of artifact ``importance`` of kind ``channel``: activation norm times output weight norm of each channel.
 
-    Wanda's criterion (Sun et al., arXiv 2306.11695) summed over a channel's output weights.
+    Wanda's criterion (Sun et al., arXiv 2306.11695) summed over a channel's output weights. Where section ``space`` of
+    the config lets attentions have fewer heads, there are rows of kind ``kv_head`` too: for each key-value head the sum
+    of these scores over the values that its query heads gather.
     """
-    rows = []
-    inputs, place = zip(decoder.layers, layer_inputs(decoder, batch), strict=False), decoder.place(batch.sequence)
-    for index, (layer, x) in enumerate(progress(inputs, "rank channels", decoder.shape.layers, "layer")):
-        x = layer(x, place, SubLayer("attention", decoder.shape.kv_heads))
+    rows, heads, place = [], decoder.shape.kv_heads, decoder.place(batch.sequence)
+    ranks_heads = any(number < heads for number in space["kv_heads"])
+    inputs = zip(decoder.layers, layer_inputs(decoder, batch), strict=False)
+    for index, (layer, x) in enumerate(progress(inputs, "rank units", decoder.shape.layers, "layer")):
+        if ranks_heads:
+            gathered = layer.self_attn.attended(layer.input_layernorm(x), place, heads)
+            scores = _wanda(gathered[batch.real], layer.self_attn.o_proj.weight)
+            rows += _rows(index, "kv_head", scores.unflatten(0, (heads, -1)).sum(1))
+        x = layer(x, place, SubLayer("attention", heads))
         activations = layer.mlp.channels(layer.post_attention_layernorm(x), decoder.shape.intermediate_size)
         rows += _rows(index, "channel", _wanda(activations[batch.real], layer.mlp.down_proj.weight))
-    return rows
-
-
-@torch.no_grad()
-def head_rows(decoder: Decoder, batch: Answers) -> list[dict]:
-    """Rows of kind ``kv_head``: the score of each key-value head.
-
-    It is the sum of the scores, those of :func:`channel_rows`, of all values that its query heads gather.
-    """
-    rows, heads = [], decoder.shape.kv_heads
-    inputs, place = zip(decoder.layers, layer_inputs(decoder, batch), strict=False), decoder.place(batch.sequence)
-    for index, (layer, x) in enumerate(progress(inputs, "rank heads", decoder.shape.layers, "layer")):
-        activations = layer.self_attn.attended(layer.input_layernorm(x), place, heads)
-        scores = _wanda(activations[batch.real], layer.self_attn.o_proj.weight)
-        rows += _rows(index, "kv_head", scores.unflatten(0, (heads, -1)).sum(1))
     return rows
 
 
@@ -79,7 +66,7 @@ def sensitivity_rows(decoder: Decoder, batch: Answers, space: dict) -> list[dict
     rows = []
     full = decoder.shape.full
     for index in progress(range(decoder.shape.layers), "sensitivities", unit="layer"):
-        heads, width = full.layers[index]
+        heads, width = full.sizes[index]
         changes = [("attention", number, (number, width)) for number in sorted({0, *space["kv_heads"]} - {heads})]
         changes += [("mlp", size, (heads, size)) for size in sorted({0, *space["intermediate_sizes"]} - {width})]
         for kind, remaining, changed_layer in changes:

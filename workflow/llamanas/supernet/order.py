@@ -28,7 +28,7 @@ def bands(stage: str, space: dict, shape: ModelShape) -> Bands:
 def unit_orders(importance: list[dict], bands: Bands) -> Orders:
     """The units of each layer by falling importance, ordered within each band of sizes alone.
 
-    Units that ``importance`` has no scores of, which it has where no sub-network lacks any, keep their places.
+    Units without scores keep their places; heads have none where no sub-network has fewer of them.
     """
     scores: dict[tuple[str, int], dict[int, float]] = {}
     for row in importance:

@@ -207,7 +207,7 @@ class SearchSpace:
                 f"architecture {architecture.id} is not in the search space, so its table was made with other settings "
                 "of `space`. Delete it and run the workflow again."
             )
-        return tuple(index[layer] for index, layer in zip(self._index, architecture.layers, strict=True))
+        return tuple(index[layer] for index, layer in zip(self._index, architecture.sizes, strict=True))
 
     def decode(self, genes: Iterable[int]) -> Architecture:
         """The architecture of genes."""
@@ -216,7 +216,7 @@ class SearchSpace:
 
     def contains(self, architecture: Architecture) -> bool:
         """Whether every layer's choice is admissible and enough layers are kept."""
-        layers = architecture.layers
+        layers = architecture.sizes
         admissible = len(layers) == len(self.choices) and architecture.depth >= self.minimum_depth
         if self.depths:
             admissible &= architecture.depth in self.depths
