@@ -43,7 +43,7 @@ def in_this_process(monkeypatch):
 
 def make_folder(path, family: str, **changes):
     """A folder with a tiny model whose heads have a size that vLLM's attention takes, and its tokenizer."""
-    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 32}
+    heads = {"hidden_size": 128, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 32}
     tiny_model(family, **heads, **changes).save_pretrained(path)
     write_tokenizer(path, family)
     return path
