@@ -59,7 +59,7 @@ from llamanas.search.score import Scorer  # noqa: E402
 from llamanas.search.trie import build_trie  # noqa: E402
 from llamanas.supernet.build import copy_companions, write_weights  # noqa: E402
 from llamanas.supernet.importance import sensitivity_rows, unit_rows  # noqa: E402
-from llamanas.supernet.order import order_units, unit_orders, whole  # noqa: E402
+from llamanas.supernet.order import full_bands, order_units, unit_orders  # noqa: E402
 from llamanas.supernet.space import SearchSpace, search_space  # noqa: E402
 
 SEED = 2405
@@ -143,7 +143,7 @@ def super_network(run: Path, work: Path, config: dict, device: str) -> tuple[Pat
     examples = next(epochs([example for item in items for example in train_examples(item)], 768, SEED))
     decoder = load_decoder(work / "model", device)
     batch = pack(examples, device)
-    order_units(decoder, unit_orders(unit_rows(decoder, batch, config["space"]), whole(decoder.shape)))
+    order_units(decoder, unit_orders(unit_rows(decoder, batch, config["space"]), full_bands(decoder.shape)))
     importance = sensitivity_rows(decoder, batch, config["space"])
     write_weights(decoder, work / "supernet/model.safetensors")
     copy_companions(work / "model", work / "supernet")

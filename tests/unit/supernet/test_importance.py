@@ -7,7 +7,7 @@ from llamanas.architecture import Architecture, ModelShape
 from llamanas.data.packing import pack
 from llamanas.models.decoder import load_decoder
 from llamanas.supernet.importance import sensitivity_rows, unit_rows
-from llamanas.supernet.order import bands, order_units, unit_orders, whole
+from llamanas.supernet.order import bands, full_bands, order_units, unit_orders
 
 EXAMPLES = [
     {"source": "a", "prompt": list(range(1, 9)), "answer": list(range(20, 30)), "labelled": True},
@@ -25,7 +25,7 @@ def test_order_keeps_the_full_network_and_puts_the_best_units_first(family_folde
     decoder, batch = load_decoder(family_folder), pack(EXAMPLES)
     decoder.layers[1].self_attn.v_proj.weight[16:] *= 4  # what its second head gathers counts for more
     before = decoder(batch.sequence)
-    orders = unit_orders(unit_rows(decoder, batch, SPACE), whole(decoder.shape))
+    orders = unit_orders(unit_rows(decoder, batch, SPACE), full_bands(decoder.shape))
     assert any(orders["channel", layer] != list(range(128)) for layer in range(4))
     assert orders["kv_head", 1] == [1, 0]
     order_units(decoder, orders)
@@ -43,7 +43,7 @@ def test_heads_are_ranked_only_where_the_space_narrows_attentions(family_folder)
     for numbers in ([], [2]):  # the tiny model has two
         rows = unit_rows(decoder, batch, SPACE | {"kv_heads": numbers})
         assert rows == [row for row in everything if row["kind"] == "channel"] != everything
-        assert {kind for kind, _ in unit_orders(rows, whole(decoder.shape))} == {"channel"}
+        assert {kind for kind, _ in unit_orders(rows, full_bands(decoder.shape))} == {"channel"}
 
 
 def test_a_heads_score_is_that_of_the_columns_which_read_it(family_folder):
@@ -70,7 +70,7 @@ def test_padding_does_not_change_the_scores_of_units(family_folder):
 
 def test_a_stages_network_has_the_bands_of_the_next():
     space = {"intermediate_sizes": [0, 64, 32], "kv_heads": [3, 1]}
-    assert bands("finetune", space, SHAPE) == whole(SHAPE) == {"channel": [128], "kv_head": [4]}
+    assert bands("finetune", space, SHAPE) == full_bands(SHAPE) == {"channel": [128], "kv_head": [4]}
     assert bands("train_supernet", space, SHAPE) == {"channel": [32, 64, 128], "kv_head": [1, 3, 4]}
     full = {"intermediate_sizes": [128, 64], "kv_heads": [4]}
     assert bands("train_supernet", full, SHAPE) == {"channel": [64, 128], "kv_head": [4]}

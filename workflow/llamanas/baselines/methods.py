@@ -10,7 +10,7 @@ from llamanas.data.packing import Answers
 from llamanas.errors import LlamaNasError
 from llamanas.models.decoder import Decoder
 from llamanas.randomness import generator
-from llamanas.supernet.order import Orders, unit_orders, whole
+from llamanas.supernet.order import Orders, full_bands, unit_orders
 from llamanas.supernet.space import SearchSpace
 
 WIDTH_STEP = 32  # as the widths of the space
@@ -34,7 +34,7 @@ class Wish(NamedTuple):
     @property
     def measured_orders(self) -> Orders:
         """Channels, and heads where networks lack some, by Wanda's criterion, as the importance table has it."""
-        return unit_orders(self.importance, whole(self.shape))
+        return unit_orders(self.importance, full_bands(self.shape))
 
 
 Proposal = tuple[list[Architecture], Orders]  # the networks that a method would make, and how it orders units
@@ -93,7 +93,7 @@ def _taylor(wish: Wish) -> Proposal:
 
     Every layer keeps as many channels, as LLM-Pruner does; unlike there, the first and last layers are pruned as well.
     """
-    orders = unit_orders(taylor_rows(wish.decoder, wish.batch), whole(wish.shape))
+    orders = unit_orders(taylor_rows(wish.decoder, wish.batch), full_bands(wish.shape))
     return _same_widths(wish.shape), orders
 
 

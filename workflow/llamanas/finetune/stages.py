@@ -13,7 +13,7 @@ from llamanas.models.decoder import Decoder, load_decoder
 from llamanas.models.families import read_config, shape_of
 from llamanas.supernet.build import copy_companions, write_weights
 from llamanas.supernet.ladder import Ladder
-from llamanas.supernet.order import order_units, unit_orders, whole
+from llamanas.supernet.order import full_bands, order_units, unit_orders
 from llamanas.supernet.space import search_space
 
 
@@ -56,7 +56,7 @@ def run_training(device: str, team: Team, training: Training) -> list[dict]:
     team = replace(team, shards=team.agreed(_shards(device, team, training)))
     decoder = load_decoder(training.source, "cpu" if team.shards else device)
     if training.stage == "train_supernet":
-        order_units(decoder, unit_orders(training.importance, whole(decoder.shape)))
+        order_units(decoder, unit_orders(training.importance, full_bands(decoder.shape)))
     teacher = load_decoder(training.teacher, device, training.dtype) if training.teacher else None
     about = training.settings, training.seed, training.dtype, training.resume, teacher, team
     losses = train(decoder, training.plan(decoder), training.examples, *about)

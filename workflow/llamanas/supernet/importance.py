@@ -42,8 +42,7 @@ def unit_rows(decoder: Decoder, batch: Answers, space: dict) -> list[dict]:
 
 
 def _wanda(activations: Tensor, weight: Tensor) -> Tensor:
-    """For each input of a linear layer with weight [outputs, inputs], its norm over activations [N, inputs] times its
-    column's."""
+    """Norms of a linear layer's inputs over activations [N, inputs], times those of the columns that read them."""
     return activations.float().norm(dim=0) * weight.float().norm(dim=0)
 
 

@@ -10,7 +10,7 @@ Bands = dict[str, list[int]]  # by kind of unit, the rising sizes at which the p
 Orders = dict[tuple[str, int], list[int]]  # by kind of unit and layer, the units in their new order
 
 
-def whole(shape: ModelShape) -> Bands:
+def full_bands(shape: ModelShape) -> Bands:
     """The bands before the super-network is trained, when no size but the full one has a meaning yet."""
     return {"channel": [shape.intermediate_size], "kv_head": [shape.kv_heads]}
 
@@ -18,7 +18,7 @@ def whole(shape: ModelShape) -> Bands:
 def bands(stage: str, space: dict, shape: ModelShape) -> Bands:
     """The bands of a network fresh from a stage: whole at first, then those of the sizes in section ``space``."""
     if stage == "finetune":
-        return whole(shape)
+        return full_bands(shape)
     return {
         "channel": sorted({*space["intermediate_sizes"], shape.intermediate_size} - {0}),
         "kv_head": sorted({*space["kv_heads"], shape.kv_heads}),
