@@ -5,11 +5,16 @@ from llamanas.job import job
 with job(snakemake) as run:
     from llamanas.provenance import manifest_rows
     from llamanas.quantize.equalize import read_scales
+    from llamanas.quantize.half import halve_network
     from llamanas.quantize.network import quantize_network
     from llamanas.quantize.plan import BLOCK, ways_of
 
     recipe = run.params["recipe"]
-    blocks = recipe.get("block_size", BLOCK), recipe.get("symmetric", False)
-    way, scales = ways_of(recipe, run.rows("bits")), read_scales(run.rows("scales"))
-    quantize_network(run.source("network") / "model.onnx", run.path("network"), way, *blocks, scales)
-    run.write("manifest", manifest_rows(run.path("network").parent))
+    source, target = run.source("network") / "model.onnx", run.path("network")
+    if recipe["method"] == "half":
+        halve_network(source, target)
+    else:
+        blocks = recipe.get("block_size", BLOCK), recipe.get("symmetric", False)
+        way, scales = ways_of(recipe, run.rows("bits")), read_scales(run.rows("scales"))
+        quantize_network(source, target, way, *blocks, scales)
+    run.write("manifest", manifest_rows(target.parent))

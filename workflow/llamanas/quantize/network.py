@@ -59,10 +59,7 @@ def quantize_network(
     Raises:
         LlamaNasError: ``source`` cannot be read, or no space is left on the device.
     """
-    try:
-        network = ir.load(source)
-    except Exception as error:  # protobuf's errors are of several kinds
-        raise LlamaNasError(f"{source} cannot be read: {error}. Delete it and run the workflow again.") from error
+    network = load_network(source)
     graph, scales = network.graph, scales or {}
     _divide_vectors(graph, scales)
     for node in progress(list(graph), "quantize", unit="node"):
@@ -86,6 +83,18 @@ def quantize_network(
     for name in [name for name, value in graph.initializers.items() if not value.uses() and not value.is_graph_input()]:
         del graph.initializers[name]
     save_network(network, destination)
+
+
+def load_network(path: Path) -> ir.Model:
+    """A graph whose weights stay in their file until they are used.
+
+    Raises:
+        LlamaNasError: it cannot be read.
+    """
+    try:
+        return ir.load(path)
+    except Exception as error:  # protobuf's errors are of several kinds
+        raise LlamaNasError(f"{path} cannot be read: {error}. Delete it and run the workflow again.") from error
 
 
 def product_of(node: ir.Node) -> str:

@@ -9,6 +9,7 @@ SETTINGS: dict[str, dict] = {
     "weight_only": {"bits": 8, "block_size": 32, "symmetric": True, "eight_bits": [], "equalize": True},
     "dynamic": {"float_share": 0.2, "equalize": True},
     "budget": {"bits_per_weight": 6.5, "equalize": True},
+    "half": {},
 }
 
 
@@ -25,7 +26,7 @@ def complete_recipes(recipes: dict[str, dict], precisions: list[str]) -> dict[st
         if wrong := sorted(recipe.keys() - known.keys() - {"method"}):
             raise LlamaNasError(
                 f"quantize.recipes.{name}: method {recipe['method']!r} has no setting {', '.join(wrong)}; it has "
-                f"{', '.join(known)}."
+                f"{', '.join(known) or 'none'}."
             )
     if unknown := sorted(set(precisions) - recipes.keys() - {FLOAT}):
         raise LlamaNasError(
