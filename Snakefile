@@ -21,7 +21,7 @@ os.environ.update(
 )
 
 from llamanas import failures, leftovers, settings
-from llamanas.devices import check_gpus, visible_gpus
+from llamanas.devices import ONNX_ON_GPU, check_gpus, check_runtimes, visible_gpus
 from llamanas.errors import LlamaNasError
 from llamanas.quantize.recipes import FLOAT, MEASURED
 from llamanas.resources import known_model, memory_mb, runtime_minutes

@@ -1,14 +1,15 @@
 """Speed and accuracy of sub-networks as they are deployed, each against the full network in the same run.
 
     python benchmarks/deployment.py --supernet FOLDER --case speed|eager|accuracy [--networks full,1.2,1.5]
-        [--recipes fp32,int8,int4_mixed] [--tasks FOLDER]
+        [--recipes fp32,int8,int4_mixed] [--runtime onnxruntime_cuda] [--tasks FOLDER]
 
 The super-network is the folder results/supernet of a run. A network is `full`, or a number: the largest rung of the
 importance ladder that is so many times smaller. A recipe is fp32, `torch` (float32 in PyTorch), one of the default
 configuration, `int4` (all products at 4 bits), or `int8_plain` (`int8` without equalized inputs). Files are made when
 they are missing, below --work, and kept there.
 
-* `speed` times each network in turn with the full network, in the same runtime and recipe.
+* `speed` times each network in turn with the full network, in the same runtime and recipe; files on a GPU with
+  `--runtime onnxruntime_cuda` or `onnxruntime_tensorrt`.
 * `eager` times each recipe's full network in turn with transformers' own model in eager PyTorch, float32.
 * `accuracy` answers the items of each Parquet file of --tasks, named after lm-eval's tasks, by the exported file.
 
@@ -45,6 +46,7 @@ from llamanas import settings  # noqa: E402
 from llamanas.architecture import Architecture, ModelShape  # noqa: E402
 from llamanas.benchmark.speed import Engine, speed_rows  # noqa: E402
 from llamanas.benchmark.torch_network import TorchNetwork  # noqa: E402
+from llamanas.devices import ONNX_ON_GPU, check_runtimes  # noqa: E402
 from llamanas.models.families import read_config, shape_of  # noqa: E402
 from llamanas.report.summary import paired_ratio  # noqa: E402
 
@@ -115,6 +117,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--case", choices=("speed", "eager", "accuracy"), default="speed")
     parser.add_argument("--networks", default="full,1.2,1.5")
     parser.add_argument("--recipes", default="fp32,int8,int4_mixed")
+    parser.add_argument("--runtime", choices=("onnxruntime", *ONNX_ON_GPU), default="onnxruntime")
     parser.add_argument("--tasks", help="folder of Parquet files named after lm-eval's tasks")
     parser.add_argument("--items", type=int, help="items of each task, drawn by hash; default all")
     parser.add_argument("--calibration-tokens", type=int, default=96)
@@ -245,6 +248,7 @@ class Networks:
     def file(self, name: str, recipe: str) -> Path:
         """The exported file."""
         from llamanas.export.onnx import write_onnx
+        from llamanas.quantize.half import halve_network
         from llamanas.quantize.network import quantize_network
         from llamanas.quantize.plan import BLOCK, ways_of
         from llamanas.quantize.recipes import MEASURED
@@ -252,8 +256,9 @@ class Networks:
         path = self.work / name / recipe / "model.onnx"
         if not path.exists() and recipe == "fp32":
             write_onnx(self.folder, self.architecture(name), path.parent)
+        elif not path.exists() and (chosen := self.recipes[recipe])["method"] == "half":
+            halve_network(self.file(name, "fp32"), path)
         elif not path.exists():
-            chosen = self.recipes[recipe]
             way = ways_of(chosen, self.sensitivity(name) if chosen["method"] in MEASURED else [])
             source, blocks = self.file(name, "fp32"), (chosen.get("block_size", BLOCK), chosen.get("symmetric", False))
             quantize_network(source, path, way, *blocks, self.scales(name) if chosen.get("equalize", True) else None)
@@ -362,7 +367,8 @@ def speed_case(options: argparse.Namespace, networks: Networks, name: str, recip
         about["size_ratio"] = networks.weight_bytes("full") / networks.weight_bytes(name)
     else:
         files = networks.file(name, recipe), networks.file("full", recipe)
-        timings = onnx_rows(*files, conditions(options), options.threads, SEED)
+        place = (options.device, ONNX_ON_GPU[options.runtime]) if options.runtime in ONNX_ON_GPU else ()
+        timings = onnx_rows(*files, conditions(options), options.threads, SEED, *place)
         about["size_ratio"] = networks.file_bytes("full", recipe) / networks.file_bytes(name, recipe)
     record(options.results / "speed.parquet", timed(timings, about, name == "full"), SPEED, SPEED_KEY)
 
@@ -420,6 +426,7 @@ CASES = {"speed": speed_case, "eager": eager_case, "accuracy": accuracy_case}
 
 def main() -> None:
     options = arguments()
+    check_runtimes([options.runtime], options.device == "cuda")
     if options.shape:
         random_case(options)
         return

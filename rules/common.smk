@@ -41,6 +41,11 @@ if CLUSTER_GPUS is None and workflow.is_main_process:
         )
     except LlamaNasError as error:
         raise WorkflowError(str(error)) from None
+if workflow.is_main_process:
+    try:
+        check_runtimes(config["benchmark"]["runtimes"], GPU)
+    except LlamaNasError as error:
+        raise WorkflowError(str(error)) from None
 TRAINING_GPUS = GPU * PROCESSES
 MODEL = known_model(config)
 COMPUTE = {
@@ -171,7 +176,7 @@ def bits_of(wildcards):
 def scales_of(wildcards):
     """Scales of a pick's products, where the recipe equalizes."""
     folder = RESULTS / "onnx" / wildcards.task / wildcards.pick
-    needed = RECIPES[wildcards.recipe]["equalize"]
+    needed = RECIPES[wildcards.recipe].get("equalize", False)
     return {"scales": folder / "scales.parquet"} if needed else {}
 
 

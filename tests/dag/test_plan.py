@@ -6,6 +6,7 @@ import sys
 import pytest
 import yaml
 
+from llamanas.devices import visible_gpus
 from workflow_runner import ROOT, planned_jobs, snakemake
 
 DEFAULT = {
@@ -45,6 +46,15 @@ def test_latency_is_measured_once_where_asked_for(tmp_path, search):
     run = snakemake(tmp_path, "-n", "--configfile", "timed.yaml")
     plan = {name.removeprefix("llamanas_"): count for name, count in planned_jobs(run.stdout).items()}
     assert plan == DEFAULT | {"measure_latency": 1}, run.stdout
+
+
+@pytest.mark.skipif(visible_gpus() > 0, reason="there is a GPU")
+def test_timing_on_a_gpu_is_refused_without_one_before_any_job(tmp_path):
+    config = {"benchmark": {"runtimes": ["onnxruntime", "onnxruntime_tensorrt"]}}
+    (tmp_path / "gpu.yaml").write_text(yaml.safe_dump(config))
+    run = snakemake(tmp_path, "-n", "--configfile", "gpu.yaml")
+    assert run.returncode != 0 and "Traceback" not in run.stdout
+    assert "benchmark.runtimes has onnxruntime_tensorrt" in run.stdout and "onnxruntime-gpu" in run.stdout, run.stdout
 
 
 def test_gguf_files_and_their_accuracy_are_planned_where_asked_for(tmp_path):

@@ -126,6 +126,13 @@ def test_limits_that_it_cannot_keep_are_refused_at_start(limit, processes, visib
         devices.check_gpus(limit, processes, visible)
 
 
+def test_runtimes_that_need_a_gpu_are_refused_without_one():
+    devices.check_runtimes(["onnxruntime", "onnxruntime_cuda"], True)
+    devices.check_runtimes(["onnxruntime", "pytorch"], False)
+    with pytest.raises(LlamaNasError, match="has onnxruntime_cuda, but .*no GPU.*onnxruntime-gpu"):
+        devices.check_runtimes(["onnxruntime", "onnxruntime_cuda"], False)
+
+
 def test_hidden_gpus_are_not_visible(monkeypatch, tmp_path):
     for name in ("nvidia0", "nvidia1", "nvidia2", "nvidiactl", "nvidia-uvm"):
         (tmp_path / name).touch()

@@ -63,6 +63,8 @@ def test_every_key_is_described():
         ),
         ({"quantize": {"recipes": {"mine": {"method": "weight_only", "bits": 3}}}}, "quantize.recipes.mine.bits.*3"),
         ({"quantize": {"recipes": {"mine": {"method": "budget", "bit": 3}}}}, "quantize.recipes.mine: .*'bit'"),
+        ({"quantize": {"recipes": {"mine": {"method": "half", "bits": 4}}}}, "'half' has no setting bits; it has none"),
+        ({"benchmark": {"runtimes": ["onnxruntime", "onnxruntime_rocm"]}}, "benchmark.runtimes.1.*'onnxruntime_rocm'"),
         ({"quantize": {"recipes": {"My-own": {"method": "dynamic"}}}}, "quantize.recipes.*My-own"),
         ({"select": {"picks": {"a": {"rule": "best"}}}}, "select.picks.a.rule"),
         ({"results": "../elsewhere"}, "results"),
@@ -82,7 +84,7 @@ def test_a_mistake_is_named(config, words):
 
 def test_own_recipes_stand_beside_those_of_the_schema():
     recipes = settings.complete({"quantize": {"recipes": {"mine": {"method": "budget"}}}})["quantize"]["recipes"]
-    assert recipes.keys() == {"int8", "int4_mixed", "dynamic_int8", "budget", "mine"}
+    assert recipes.keys() == {"int8", "int4_mixed", "dynamic_int8", "budget", "fp16", "mine"}
     assert recipes["mine"] == {"method": "budget", "bits_per_weight": 6.5, "equalize": True}
     assert recipes["int4_mixed"]["block_size"] == 32 and not recipes["int4_mixed"]["symmetric"]
 

@@ -12,6 +12,8 @@ from typing import IO
 from llamanas.errors import LlamaNasError
 
 DEVICE_FILES = Path("/dev")
+# Of `benchmark.runtimes`, those that run the exported files on a GPU, and ONNX Runtime's name of what computes there.
+ONNX_ON_GPU = {"onnxruntime_cuda": "CUDA", "onnxruntime_tensorrt": "TensorRT"}
 
 
 def visible_gpus() -> int:
@@ -45,6 +47,20 @@ def check_gpus(limit: float | None, processes: int, visible: int) -> None:
         raise LlamaNasError(
             f"compute.processes is {processes}, but resources: gpu lets local jobs use {limit:g} GPUs. Lower it, or "
             f"raise the limit with --resources gpu={processes}; {visible} GPUs are visible here."
+        )
+
+
+def check_runtimes(runtimes: list[str], gpu: bool) -> None:
+    """Refuse runtimes that need a GPU where jobs compute on none.
+
+    Raises:
+        LlamaNasError: with the runtimes.
+    """
+    wanted = [name for name in runtimes if name in ONNX_ON_GPU]
+    if wanted and not gpu:
+        raise LlamaNasError(
+            f"benchmark.runtimes has {', '.join(wanted)}, but jobs compute on no GPU here. Leave it out, or run on a "
+            "machine with an NVIDIA GPU, compute.device auto or cuda, and onnxruntime-gpu in place of onnxruntime."
         )
 
 

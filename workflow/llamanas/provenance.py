@@ -14,7 +14,10 @@ from llamanas.errors import LlamaNasError
 if TYPE_CHECKING:
     from pyarrow import Table
 
-PACKAGES = ("llamanas", "torch", "transformers", "peft", "lm-eval", "pyarrow", "onnxruntime", "pymoo", "scikit-learn")
+PACKAGES = (
+    "llamanas", "torch", "transformers", "peft", "lm-eval", "pyarrow", "onnxruntime", "onnxruntime-gpu", "pymoo",
+    "scikit-learn",
+)  # fmt: skip
 
 MODEL_FILES = (".data", ".gguf", ".jinja", ".json", ".md", ".model", ".onnx", ".py", ".safetensors")
 LISTS = ("manifest", "inventory")  # artifacts that hold the hashes of files

@@ -9,6 +9,7 @@ from math import ceil
 from pathlib import Path
 
 from llamanas.architecture import ModelShape
+from llamanas.devices import ONNX_ON_GPU
 from llamanas.errors import LlamaNasError
 from llamanas.models.families import bytes_per_parameter, read_config, shape_of
 from llamanas.settings import existing
@@ -145,7 +146,8 @@ def need(rule: str, config: dict, model: Model, items: Items | None = None) -> N
             batch * (context + about["new_tokens"]) for batch in about["batches"] for context in about["contexts"]
         )
         tokens = about["repeats"] * 2 * texts
-        return Need(2 * model.macs * tokens, 4 * weights, 0, 2 * weights)
+        cuda = CUDA_MB * MB * bool(ONNX_ON_GPU.keys() & {*about["runtimes"]})
+        return Need(2 * model.macs * tokens, 4 * weights + cuda, 0, 2 * weights)
     if rule == "measure_latency":
         about = config["search"]["latency"]
         networks = 2 * about["networks"] + narrower(config["space"]) + 4

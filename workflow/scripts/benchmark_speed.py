@@ -4,6 +4,7 @@ from llamanas.job import job
 
 with job(snakemake) as run:
     from llamanas.benchmark.engines import onnx_rows, torch_rows
+    from llamanas.devices import ONNX_ON_GPU, check_runtimes
     from llamanas.models.families import read_config, shape_of
 
     settings = run.params["benchmark"], run.params["compute"]["threads"], run.seed()
@@ -15,4 +16,9 @@ with job(snakemake) as run:
             torch_pick = run.source("weights"), run.architecture(shape)
             compute = device, run.params["compute"]["dtype"]
             rows += torch_rows(torch_pick, run.source("config"), *settings, *compute)
+    runtimes = run.params["benchmark"]["runtimes"]
+    for provider in [ONNX_ON_GPU[name] for name in runtimes if name in ONNX_ON_GPU]:
+        with run.device() as device:
+            check_runtimes(runtimes, device != "cpu")
+            rows += onnx_rows(pick, full, *settings, device, provider)
     run.write("speed", [row | run.exported(shape) for row in rows])

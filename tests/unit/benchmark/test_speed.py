@@ -3,6 +3,7 @@
 from collections import defaultdict
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 import torch
 
@@ -11,7 +12,7 @@ from llamanas.artifacts import SCHEMAS, table_of
 from llamanas.benchmark import speed
 from llamanas.benchmark.engines import onnx_rows, torch_rows
 from llamanas.benchmark.memory import peak_memory
-from llamanas.benchmark.session import OnnxEngine, bytes_per_step
+from llamanas.benchmark.session import Network, OnnxEngine, bytes_per_step
 from llamanas.benchmark.torch_network import TorchNetwork
 from llamanas.errors import LlamaNasError
 from llamanas.export.onnx import write_onnx
@@ -19,6 +20,7 @@ from llamanas.export.weights import SubnetTensors, WeightFile
 from llamanas.models.decoder import load_decoder
 from llamanas.models.families import read_config, shape_of
 from llamanas.models.place import Sequence
+from llamanas.quantize.half import halve_network
 
 PICK = Architecture((0, 2, 1, 0), (96, 32, 0, 128))
 SETTINGS = {"batches": [1, 3], "contexts": [8], "new_tokens": 3, "repeats": 2, "runtimes": ["onnxruntime", "pytorch"]}
@@ -68,6 +70,41 @@ def test_rows_fit_the_artifact(family_folder, networks, runtime):
             assert row["peak_memory_bytes"] > row["file_bytes"]
 
 
+@pytest.mark.parametrize("provider", ["CUDA", "TensorRT"])
+@pytest.mark.skipif("CUDAExecutionProvider" in ort.get_available_providers(), reason="ONNX Runtime has CUDA")
+def test_missing_provider_names_the_package(networks, provider):
+    with pytest.raises(LlamaNasError, match="no .*ExecutionProvider here.*onnxruntime-gpu in place of onnxruntime"):
+        list(onnx_rows(*networks, SETTINGS, 1, 5, "cuda:0", provider))
+
+
+def test_falling_back_to_the_cpu_is_an_error(networks, monkeypatch):
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    monkeypatch.setattr(ort, "preload_dlls", lambda: None)
+    with pytest.raises(LlamaNasError, match="onnxruntime-gpu"):
+        Network(networks[0], 1, "CUDA")
+
+
+@pytest.mark.skipif("CUDAExecutionProvider" not in ort.get_available_providers(), reason="ONNX Runtime has no CUDA")
+def test_files_are_timed_on_a_gpu_and_the_cache_stays_there(networks, tmp_path):
+    halves = [tmp_path / path.parent.name / "model.onnx" for path in networks]
+    for source, target in zip(networks, halves, strict=True):
+        halve_network(source, target)
+    rows = list(onnx_rows(*halves, SETTINGS, 1, 5, "cuda:0", "CUDA"))
+    assert table_of("speed", [row | EXPORTED for row in rows]).num_rows == 4
+    assert {row["runtime"] for row in rows} == {f"onnxruntime {ort.__version__} CUDA"}
+    assert {row["hardware"] for row in rows} == {torch.cuda.get_device_name(0)}
+    assert {row["peak_memory_bytes"] for row in rows} == {None}
+    tokens = np.random.default_rng(0).integers(320, size=(2, 12))
+    exact, network = Network(networks[0]).run(tokens)[0], Network(halves[0], 1, "CUDA")
+    _, cache = network.run(tokens[:, :8])
+    assert {value.device_name() for value in cache.entries.values()} == {"cuda"}
+    for place in range(8, 12):
+        if place == 10:
+            cache = cache.rows([0, 1])
+        logits, cache = network.run(tokens[:, place : place + 1], cache)
+        np.testing.assert_allclose(logits[:, 0], exact[:, place], atol=0.02 * np.abs(exact).max())
+
+
 def test_networks_take_turns_on_the_same_prompts(monkeypatch):
     calls = []
 
@@ -107,6 +144,13 @@ def test_bytes_of_a_step_leave_out_the_table_it_reads_a_row_of(family_folder, ne
     assert network.bytes_per_step == 4 * PICK.parameters(shape) - unread + rotary
     assert bytes_per_step(networks[0]) == pytest.approx(network.bytes_per_step + rotary, rel=0.01)
     assert OnnxEngine(networks[0], 1).cache_bytes_per_token == network.cache_bytes_per_token == 2 * 3 * 16 * 4
+
+
+def test_bytes_of_a_network_in_float16_are_half(networks, tmp_path):
+    halve_network(networks[0], tmp_path / "model.onnx")
+    half, exact = OnnxEngine(tmp_path / "model.onnx", 1), OnnxEngine(networks[0], 1)
+    assert half.bytes_per_step == pytest.approx(exact.bytes_per_step / 2, rel=0.01)
+    assert half.cache_bytes_per_token == exact.cache_bytes_per_token / 2
 
 
 def test_pytorch_decodes_what_the_super_network_would(family_folder):

@@ -15,21 +15,26 @@ from llamanas.export.weights import SubnetTensors, WeightFile
 from llamanas.models.families import read_config, shape_of
 
 
-def onnx_rows(pick: Path, full: Path, settings: dict, threads: int, seed: int) -> Iterator[dict]:
+def onnx_rows(
+    pick: Path, full: Path, settings: dict, threads: int, seed: int, device: str = "cpu", provider: str = "CPU"
+) -> Iterator[dict]:
     """Rows of artifact ``speed`` for two exported files, but for the columns that name the pick.
 
-    ``settings`` is section ``benchmark`` of the configuration.
+    ``settings`` is section ``benchmark`` of the configuration, ``provider`` what computes on the torch device. Peak
+    memory is measured on the CPU alone.
 
     Raises:
-        LlamaNasError: a network cannot be loaded.
+        LlamaNasError: a network cannot be loaded, or this ONNX Runtime has no such provider.
     """
+    gpu = int(device.partition(":")[2] or 0)
+    engines = OnnxEngine(pick, threads, provider, gpu), OnnxEngine(full, threads, provider, gpu)
     file_bytes = sum(file.stat().st_size for file in (pick, data_file(pick)) if file.exists())
     memory: dict[tuple[int, int], int] = {}
-    for row in speed_rows(OnnxEngine(pick, threads), OnnxEngine(full, threads), settings, threads, seed, "cpu"):
+    for row in speed_rows(*engines, settings, threads, seed, device):
         size = row["batch"], row["prompt_tokens"]
-        if size not in memory:
+        if device == "cpu" and size not in memory:
             memory[size] = peak_memory(pick, *size, row["new_tokens"], threads)
-        yield row | {"file_bytes": file_bytes, "peak_memory_bytes": memory[size]}
+        yield row | {"file_bytes": file_bytes, "peak_memory_bytes": memory.get(size)}
 
 
 def torch_rows(

@@ -10,9 +10,17 @@ import onnxruntime as ort
 
 from llamanas.errors import LlamaNasError
 
+# Execution providers by the name of the one that is asked for; nodes that the first cannot run go to the next.
+PROVIDERS = {
+    "CPU": ["CPUExecutionProvider"],
+    "CUDA": ["CUDAExecutionProvider", "CPUExecutionProvider"],
+    "TensorRT": ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"],
+}
+ELEMENTS = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+
 
 class Cache(NamedTuple):
-    """Keys and values by the graph's input names, each [batch, KV heads, places, head size].
+    """Keys and values by the graph's input names, each [batch, KV heads, places, head size], where they were computed.
 
     Of each row the first ``lengths`` [batch] places count.
     """
@@ -27,22 +35,32 @@ class Cache(NamedTuple):
 
 
 class Network:
-    """An ONNX network in ONNX Runtime on the CPU, with a fixed number of threads.
+    """An ONNX network in ONNX Runtime, with a fixed number of CPU threads.
+
+    ``provider`` is one of :data:`PROVIDERS`, ``gpu`` the number of the GPU that one other than CPU computes on. There
+    the cache stays from step to step, while logits come back.
 
     Raises:
-        LlamaNasError: the file is missing or cannot be loaded.
+        LlamaNasError: the file is missing or cannot be loaded, or this ONNX Runtime has no such provider.
     """
 
-    def __init__(self, path: Path, threads: int = 1) -> None:
+    def __init__(self, path: Path, threads: int = 1, provider: str = "CPU", gpu: int = 0) -> None:
         options = ort.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
         options.use_deterministic_compute = True
         options.log_severity_level = 3
+        names = PROVIDERS[provider]
+        if provider != "CPU":
+            _require_provider(names[0], ort.get_available_providers())
+            ort.preload_dlls()  # finds CUDA's libraries in PyTorch's or NVIDIA's packages
+        about = [{} if name == "CPUExecutionProvider" else {"device_id": gpu} for name in names]
         try:
-            self._session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+            self._session = ort.InferenceSession(path, options, providers=names, provider_options=about)
         except Exception as error:  # onnxruntime has an exception class of its own for each status
             raise LlamaNasError(f"{path} cannot be loaded: {error}. Delete it and run the workflow again.") from error
+        _require_provider(names[0], self._session.get_providers()[:1])  # ONNX Runtime itself goes on with the next
+        self._place = ("cpu", 0) if provider == "CPU" else ("cuda", gpu)
         self._past = [i for i in self._session.get_inputs() if i.name.startswith("past_key_values.")]
         outputs = self._session.get_outputs()
         self._outputs = [output.name for output in outputs]
@@ -50,8 +68,8 @@ class Network:
 
     def empty(self, batch: int) -> Cache:
         """The cache before the first token."""
-        shapes = {i.name: (batch, i.shape[1], 0, i.shape[3]) for i in self._past}
-        blank = {n: ort.OrtValue.ortvalue_from_numpy(np.zeros(shape, np.float32)) for n, shape in shapes.items()}
+        arrays = {i.name: np.zeros((batch, i.shape[1], 0, i.shape[3]), ELEMENTS[i.type]) for i in self._past}
+        blank = {name: ort.OrtValue.ortvalue_from_numpy(array) for name, array in arrays.items()}
         return Cache(blank, np.zeros(batch, np.int64))
 
     def run(
@@ -71,7 +89,14 @@ class Network:
             "logits_to_keep": np.array([keep], np.int64),
         }
         feeds = {name: ort.OrtValue.ortvalue_from_numpy(array) for name, array in arrays.items()}
-        logits, *present = self._session.run_with_ort_values(self._outputs, feeds | cache.entries)
+        binding = self._session.io_binding()
+        for name, value in (feeds | cache.entries).items():
+            binding.bind_ortvalue_input(name, value)
+        binding.bind_output(self._outputs[0])
+        for name in self._outputs[1:]:
+            binding.bind_output(name, *self._place)
+        self._session.run_with_iobinding(binding)
+        logits, *present = binding.get_outputs()
         grown = dict(zip((i.name for i in self._past), present, strict=True))
         return logits.numpy(), Cache(grown, lengths)
 
@@ -84,16 +109,24 @@ class Network:
             logits, cache = self.run(np.array([[following]]), cache)
 
 
+def _require_provider(wanted: str, present: list[str]) -> None:
+    if wanted not in present:
+        raise LlamaNasError(
+            f"ONNX Runtime has no {wanted} here. On a machine with an NVIDIA GPU, install onnxruntime-gpu in place of "
+            "onnxruntime, and the libraries of CUDA (for TensorRT its own as well) that its version asks for."
+        )
+
+
 class OnnxEngine:
-    """An exported network in ONNX Runtime on the CPU.
+    """An exported network in ONNX Runtime; ``provider`` and ``gpu`` as :class:`Network` takes them.
 
     Raises:
-        LlamaNasError: the file is missing or cannot be loaded.
+        LlamaNasError: the file is missing or cannot be loaded, or this ONNX Runtime has no such provider.
     """
 
-    def __init__(self, path: Path, threads: int) -> None:
-        self.path, self.network = path, Network(path, threads)
-        self.runtime = f"onnxruntime {ort.__version__} CPU"
+    def __init__(self, path: Path, threads: int, provider: str = "CPU", gpu: int = 0) -> None:
+        self.path, self.network = path, Network(path, threads, provider, gpu)
+        self.runtime = f"onnxruntime {ort.__version__} {provider}"
         self.vocabulary_size = self.network.vocabulary_size
         blank = [value.numpy() for value in self.network.empty(1).entries.values()]
         self.cache_bytes_per_token = sum(b.itemsize * b.shape[1] * b.shape[3] for b in blank)
