@@ -40,6 +40,12 @@ def test_recipes_are_planned_by_their_names(tmp_path):
     assert plan == DEFAULT | changed
 
 
+def test_float16_needs_no_measurement(tmp_path):
+    (tmp_path / "half.yaml").write_text(yaml.safe_dump({"export": {"precisions": ["fp32", "fp16"]}}))
+    plan = planned_jobs(snakemake(tmp_path, "-n", "--configfile", "half.yaml").stdout)
+    assert plan == {name: count for name, count in DEFAULT.items() if name != "equalize"}
+
+
 @pytest.mark.parametrize("search", [{"second_objective": "latency"}, {"limits": {"latency": [0, 90000]}}])
 def test_latency_is_measured_once_where_asked_for(tmp_path, search):
     (tmp_path / "timed.yaml").write_text(yaml.safe_dump({"search": search}))

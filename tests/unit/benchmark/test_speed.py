@@ -97,7 +97,7 @@ def test_files_are_timed_on_a_gpu_and_the_cache_stays_there(networks, tmp_path):
     tokens = np.random.default_rng(0).integers(320, size=(2, 12))
     exact, network = Network(networks[0]).run(tokens)[0], Network(halves[0], 1, "CUDA")
     _, cache = network.run(tokens[:, :8])
-    assert {value.device_name() for value in cache.entries.values()} == {"cuda"}
+    assert "cpu" not in {value.device_name().lower() for value in cache.entries.values()}
     for place in range(8, 12):
         if place == 10:
             cache = cache.rows([0, 1])
