@@ -115,13 +115,13 @@ def searched(run: Run, tell: Tell, changes: dict, seed: int) -> list[dict]:
             left = survivors(rows, front, heats, ["parameters"], CONFIDENCE)
             spent += HEAT * len(rows)
         stays = {row["architecture"] for row in left}
-        for row in rows:
+        for row in sorted(rows, key=lambda row: row["origin"] != "full"):
             name = row["architecture"]
             whole = name in stays
             spent += (1 - heat) * whole
             told = answers[name].mean()
-            if not whole:  # by its difference from the full network, the first, whose mean of all items is known
-                told = archive[0][search["score"]] + (heats[name] - heats[archive[0]["architecture"]]).mean()
+            if not whole:  # by its difference from the full network, whose mean of all items is known
+                told = full[search["score"]] + (heats[name] - heats[full["architecture"]]).mean()
             archive.append(row | {search["score"]: float(told), "whole": whole, "spent": spent})
     return archive
 

@@ -1,5 +1,6 @@
 """Propose the architectures that a generation of the search measures."""
 
+from collections import deque
 from collections.abc import Iterable
 from itertools import chain, islice
 
@@ -62,20 +63,33 @@ def _first(space: SearchSpace, importance: list[dict], settings: dict, limits: L
     """The extremes, and the ladder for half of the rest; importance chooses among equally small networks.
 
     Algorithm ``ladder`` takes it for all of the rest; without importance there is the full network alone. The full
-    network, which all are compared with, need not keep the limits.
+    network, which all are compared with, need not keep the limits. However few are measured, their sizes differ.
     """
-    first: Proposals = [("full", space.full)]
+    full = ("full", space.full)
     if settings["algorithm"] != "ladder" and not settings["use_importance"]:
-        return first
+        return [full]
     rungs = ladder(space, importance)
     allowed = [architecture for architecture in [*reversed(rungs), space.smallest] if limits.allow(architecture)]
     if not allowed:
-        return first
+        return [full]
     smallest = min(allowed, key=space.parameters)
     between = [rung for rung in rungs if rung not in (space.full, smallest) and limits.allow(rung)]
     rest = max(settings["population"] - 2, 0)
     steps = spread(between, rest if settings["algorithm"] == "ladder" else rest // 2, space)
-    return [*first, ("smallest", smallest), *(("ladder", rung) for rung in steps)]
+    if smallest == space.full:
+        return [full]
+    return _halving([full, *(("ladder", rung) for rung in steps), ("smallest", smallest)])
+
+
+def _halving(ordered: list[tuple[str, Architecture]]) -> Proposals:
+    """The middle one first, then the middle ones of both halves, and so on."""
+    parts = deque([ordered])
+    while parts:
+        part = parts.popleft()
+        if part:
+            middle = len(part) // 2
+            yield part[middle]
+            parts += part[:middle], part[middle + 1 :]
 
 
 def _next(
