@@ -105,7 +105,7 @@ QUANTIZATION = pa.schema(
 )
 QUANTIZATION_KEY = ["task", "pick", "runtime", "recipe", "n"]
 INT4 = {"method": "weight_only", "bits": 4, "symmetric": False, "eight_bits": []}
-INT8_PLAIN = {"method": "weight_only", "bits": 8, "equalize": False}
+INT8_PLAIN = {"method": "weight_only", "bits": 8, "eight_bits": [], "equalize": False}
 MEDIANS = "prefill_tokens_per_s", "decode_tokens_per_s", "time_to_first_token_s", "share_of_bandwidth"
 
 
@@ -194,6 +194,13 @@ def random_tensors(shape: ModelShape, architecture: Architecture, device: str, d
     return weights
 
 
+def three_quarters(shape: ModelShape) -> Architecture:
+    """Three quarters of the layers, every second MLP halved."""
+    kept = 3 * shape.layers // 4
+    widths = [(shape.intermediate_size // (1 + layer % 2)) if layer < kept else 0 for layer in range(shape.layers)]
+    return Architecture(tuple(shape.kv_heads * (layer < kept) for layer in range(shape.layers)), tuple(widths))
+
+
 def random_case(options: argparse.Namespace) -> None:
     """The full network of a shape against three quarters of its layers, every second MLP halved."""
     sizes = SHAPES[options.shape]
@@ -203,10 +210,7 @@ def random_case(options: argparse.Namespace) -> None:
         "tie_word_embeddings": False,
     }  # fmt: skip
     shape, dtype = shape_of(config), "bfloat16" if options.device == "cuda" else "float32"
-    kept = 3 * shape.layers // 4
-    widths = [(shape.intermediate_size // (1 + layer % 2)) if layer < kept else 0 for layer in range(shape.layers)]
-    smaller = Architecture(tuple(shape.kv_heads * (layer < kept) for layer in range(shape.layers)), tuple(widths))
-    networks = {"full": shape.full, "three_quarters_of_the_layers": smaller}
+    networks = {"full": shape.full, "three_quarters_of_the_layers": three_quarters(shape)}
     engines: dict[str, Engine] = {}
     for name, architecture in networks.items():
         tensors = random_tensors(shape, architecture, options.device, dtype)
@@ -248,7 +252,7 @@ class Networks:
     def file(self, name: str, recipe: str) -> Path:
         """The exported file."""
         from llamanas.export.onnx import write_onnx
-        from llamanas.quantize.half import halve_network
+        from llamanas.quantize.float16 import to_float16
         from llamanas.quantize.network import quantize_network
         from llamanas.quantize.plan import BLOCK, ways_of
         from llamanas.quantize.recipes import MEASURED
@@ -256,8 +260,8 @@ class Networks:
         path = self.work / name / recipe / "model.onnx"
         if not path.exists() and recipe == "fp32":
             write_onnx(self.folder, self.architecture(name), path.parent)
-        elif not path.exists() and (chosen := self.recipes[recipe])["method"] == "half":
-            halve_network(self.file(name, "fp32"), path)
+        elif not path.exists() and (chosen := self.recipes[recipe])["method"] == "float16":
+            to_float16(self.file(name, "fp32"), path)
         elif not path.exists():
             way = ways_of(chosen, self.sensitivity(name) if chosen["method"] in MEASURED else [])
             source, blocks = self.file(name, "fp32"), (chosen.get("block_size", BLOCK), chosen.get("symmetric", False))
@@ -427,6 +431,10 @@ CASES = {"speed": speed_case, "eager": eager_case, "accuracy": accuracy_case}
 def main() -> None:
     options = arguments()
     check_runtimes([options.runtime], options.device == "cuda")
+    if options.runtime in ONNX_ON_GPU and (
+        options.case != "speed" or options.shape or "torch" in options.recipes.split(",")
+    ):
+        raise SystemExit("--runtime is where exported files are timed: leave out --case, --shape and recipe torch")
     if options.shape:
         random_case(options)
         return

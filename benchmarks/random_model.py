@@ -66,15 +66,20 @@ def write_weights(folder: Path, tensors: dict[str, Tensor]) -> None:
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
 
 
-def main() -> None:
-    options = arguments()
-    sizes = SHAPES[options.shape]
-    config = {
+def config_of(name: str) -> dict:
+    """The config.json of a shape."""
+    sizes = SHAPES[name]
+    return {
         "model_type": "llama", "architectures": ["LlamaForCausalLM"], "dtype": "bfloat16", "tie_word_embeddings": False,
         "num_hidden_layers": sizes["layers"], "hidden_size": sizes["hidden"], "intermediate_size": sizes["width"],
         "num_attention_heads": sizes["heads"], "num_key_value_heads": sizes["heads"], "vocab_size": sizes["vocabulary"],
         "max_position_embeddings": 4096, "rms_norm_eps": 1e-5, "bos_token_id": 0, "eos_token_id": 0,
     }  # fmt: skip
+
+
+def main() -> None:
+    options = arguments()
+    config, sizes = config_of(options.shape), SHAPES[options.shape]
     options.folder.mkdir(parents=True, exist_ok=True)
     (options.folder / "config.json").write_text(json.dumps(config, indent=1))
     write_tokenizer(options.folder, sizes["vocabulary"])

@@ -62,8 +62,6 @@ ALGORITHMS: dict[str, dict] = {
     "random": {"algorithm": "random"} | BARE,
     "nsga2": {"algorithm": "nsga2"} | BARE,
     "dynast": {"score": "search_accuracy"},
-    "dynast on the score": {"score": "search_score"},
-    "linas on accuracy, no ladder": {"algorithm": "linas", "score": "search_accuracy"} | BARE,
     "linas, no ladder": {"algorithm": "linas"} | BARE,
     "linas on accuracy": {"algorithm": "linas", "score": "search_accuracy"},
     "ladder": {"algorithm": "ladder"},
@@ -106,6 +104,9 @@ def searched(run: Run, tell: Tell, changes: dict, seed: int) -> list[dict]:
             break
         items = tell([Architecture.from_row(row) for row in rows])
         answers = {row["architecture"]: scores for row, scores in zip(rows, items, strict=True)}
+        if generation == 0:
+            full = next(row["architecture"] for row in rows if row["origin"] == "full")
+            mean = float(answers[full].mean())
         left, heat = rows, 0.0
         if search.get("racing"):
             heat = HEAT
@@ -115,13 +116,13 @@ def searched(run: Run, tell: Tell, changes: dict, seed: int) -> list[dict]:
             left = survivors(rows, front, heats, ["parameters"], CONFIDENCE)
             spent += HEAT * len(rows)
         stays = {row["architecture"] for row in left}
-        for row in sorted(rows, key=lambda row: row["origin"] != "full"):
+        for row in rows:
             name = row["architecture"]
             whole = name in stays
             spent += (1 - heat) * whole
             told = answers[name].mean()
             if not whole:  # by its difference from the full network, whose mean of all items is known
-                told = full[search["score"]] + (heats[name] - heats[full["architecture"]]).mean()
+                told = mean + (heats[name] - heats[full]).mean()
             archive.append(row | {search["score"]: float(told), "whole": whole, "spent": spent})
     return archive
 

@@ -32,18 +32,15 @@ GPU = int(
     config["compute"]["device"] != "cpu"
     and (visible_gpus() if CLUSTER_GPUS is None else CLUSTER_GPUS) > 0
 )
-if CLUSTER_GPUS is None and workflow.is_main_process:
-    try:
-        check_gpus(
-            given(workflow.resource_settings.resources, "gpu"),
-            GPU * PROCESSES,
-            visible_gpus(),
-        )
-    except LlamaNasError as error:
-        raise WorkflowError(str(error)) from None
 if workflow.is_main_process:
     try:
-        check_runtimes(config["benchmark"]["runtimes"], GPU)
+        if CLUSTER_GPUS is None:
+            check_gpus(
+                given(workflow.resource_settings.resources, "gpu"),
+                GPU * PROCESSES,
+                visible_gpus(),
+            )
+        check_runtimes(config["benchmark"]["runtimes"], bool(GPU))
     except LlamaNasError as error:
         raise WorkflowError(str(error)) from None
 TRAINING_GPUS = GPU * PROCESSES

@@ -70,7 +70,7 @@ rule propose_candidates:
         runtime=runtime("propose_candidates"),
     params:
         **SHARED,
-        version=3,
+        version=4,
         space=config["space"],
         search=SEARCH,
         dtype=config["model"]["dtype"],

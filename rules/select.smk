@@ -23,7 +23,7 @@ rule expect_scores:
         runtime=runtime("expect_scores"),
     params:
         **SHARED,
-        version=1,
+        version=2,
         search=SEARCH,
         space=config["space"],
         smooth=config["select"]["expected"],

@@ -63,7 +63,10 @@ def test_every_key_is_described():
         ),
         ({"quantize": {"recipes": {"mine": {"method": "weight_only", "bits": 3}}}}, "quantize.recipes.mine.bits.*3"),
         ({"quantize": {"recipes": {"mine": {"method": "budget", "bit": 3}}}}, "quantize.recipes.mine: .*'bit'"),
-        ({"quantize": {"recipes": {"mine": {"method": "half", "bits": 4}}}}, "'half' has no setting bits; it has none"),
+        (
+            {"quantize": {"recipes": {"mine": {"method": "float16", "bits": 4}}}},
+            "'float16' has no setting bits; it has none",
+        ),
         ({"benchmark": {"runtimes": ["onnxruntime", "onnxruntime_rocm"]}}, "benchmark.runtimes.1.*'onnxruntime_rocm'"),
         ({"quantize": {"recipes": {"My-own": {"method": "dynamic"}}}}, "quantize.recipes.*My-own"),
         ({"select": {"picks": {"a": {"rule": "best"}}}}, "select.picks.a.rule"),

@@ -20,7 +20,7 @@ from llamanas.export.weights import SubnetTensors, WeightFile
 from llamanas.models.decoder import load_decoder
 from llamanas.models.families import read_config, shape_of
 from llamanas.models.place import Sequence
-from llamanas.quantize.half import halve_network
+from llamanas.quantize.float16 import to_float16
 
 PICK = Architecture((0, 2, 1, 0), (96, 32, 0, 128))
 SETTINGS = {"batches": [1, 3], "contexts": [8], "new_tokens": 3, "repeats": 2, "runtimes": ["onnxruntime", "pytorch"]}
@@ -88,7 +88,7 @@ def test_falling_back_to_the_cpu_is_an_error(networks, monkeypatch):
 def test_files_are_timed_on_a_gpu_and_the_cache_stays_there(networks, tmp_path):
     halves = [tmp_path / path.parent.name / "model.onnx" for path in networks]
     for source, target in zip(networks, halves, strict=True):
-        halve_network(source, target)
+        to_float16(source, target)
     rows = list(onnx_rows(*halves, SETTINGS, 1, 5, "cuda:0", "CUDA"))
     assert table_of("speed", [row | EXPORTED for row in rows]).num_rows == 4
     assert {row["runtime"] for row in rows} == {f"onnxruntime {ort.__version__} CUDA"}
@@ -147,7 +147,7 @@ def test_bytes_of_a_step_leave_out_the_table_it_reads_a_row_of(family_folder, ne
 
 
 def test_bytes_of_a_network_in_float16_are_half(networks, tmp_path):
-    halve_network(networks[0], tmp_path / "model.onnx")
+    to_float16(networks[0], tmp_path / "model.onnx")
     half, exact = OnnxEngine(tmp_path / "model.onnx", 1), OnnxEngine(networks[0], 1)
     assert half.bytes_per_step == pytest.approx(exact.bytes_per_step / 2, rel=0.01)
     assert half.cache_bytes_per_token == exact.cache_bytes_per_token / 2

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from llamanas.select.expected import with_expected
+from llamanas.select.expected import _learnt, with_expected
 from llamanas.select.front import EXPECTED, find_front
 from llamanas.select.statistics import hypervolume
 from synthetic_search import Problem
@@ -69,3 +69,29 @@ def test_without_importance_what_is_missing_counts():
     rows = with_expected(archive, problem.space, None, "search_score", True)
     true, measured, smoothed = (np.array([row[name] for row in rows]) for name in ("true", "search_score", EXPECTED))
     assert np.abs(smoothed - true).mean() < np.abs(measured - true).mean()
+
+
+def test_without_importance_scores_that_parts_do_not_explain_count():
+    """Noise is small here, and what two layers lack together costs more than their parts add up to."""
+    problem = Problem(12, 6)
+    archive = noisy_archive(problem, 150, 0.01, 6)
+    lacking = [[heads == 0 for heads in row["kv_heads"]] for row in archive]
+    worse = [6.0 * sum(a and b for a, b in zip(each[::2], each[1::2], strict=True)) for each in lacking]
+    archive = [row | {"search_score": row["search_score"] - cost} for row, cost in zip(archive, worse, strict=True)]
+    rows = with_expected(archive, problem.space, None, "search_score", True)
+    measured, smoothed = (np.array([row[name] for row in rows]) for name in ("search_score", EXPECTED))
+    assert np.abs(smoothed - measured).mean() < 0.1 * measured.std()
+
+
+def test_of_many_rows_a_gaussian_process_learns_from_the_front_and_some_others(monkeypatch):
+    monkeypatch.setattr("llamanas.select.expected.ROWS", 40)
+    problem = Problem(12, 7)
+    archive = noisy_archive(problem, 120, 0.5, 7)
+    learnt = _learnt(archive, "search_score")
+    front = {row["architecture"] for row in find_front(archive, "search_score", "parameters")}
+    assert len({*learnt}) == len(learnt) == 40 and sorted(learnt) == [*learnt]
+    assert front <= {archive[index]["architecture"] for index in learnt}
+    rows = with_expected(archive, problem.space, None, "search_score", True)
+    true, smoothed = (np.array([row[name] for row in rows]) for name in ("true", EXPECTED))
+    assert len(rows) == 120 and np.abs(smoothed - true).mean() < 0.5 * true.std()
+    assert [*_learnt(archive[:30], "search_score")] == [*range(30)]

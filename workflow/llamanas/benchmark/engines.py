@@ -20,8 +20,8 @@ def onnx_rows(
 ) -> Iterator[dict]:
     """Rows of artifact ``speed`` for two exported files, but for the columns that name the pick.
 
-    ``settings`` is section ``benchmark`` of the configuration, ``provider`` what computes on the torch device. Peak
-    memory is measured on the CPU alone.
+    ``settings`` is section ``benchmark`` of the configuration, ``provider`` one of :data:`session.PROVIDERS`, and
+    ``device`` ``cpu`` or ``cuda:N`` for it. Peak memory is measured on the CPU alone.
 
     Raises:
         LlamaNasError: a network cannot be loaded, or this ONNX Runtime has no such provider.

@@ -16,13 +16,14 @@ PROVIDERS = {
     "CUDA": ["CUDAExecutionProvider", "CPUExecutionProvider"],
     "TensorRT": ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"],
 }
-ELEMENTS = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
 
 class Cache(NamedTuple):
-    """Keys and values by the graph's input names, each [batch, KV heads, places, head size], where they were computed.
+    """Keys and values by the graph's input names, each [batch, KV heads, places, head size].
 
-    Of each row the first ``lengths`` [batch] places count.
+    They are on the GPU where that computed them, else in the host's memory. Of each row the first ``lengths`` [batch]
+    places count.
     """
 
     entries: dict[str, ort.OrtValue]
@@ -54,11 +55,14 @@ class Network:
         if provider != "CPU":
             _require_provider(names[0], ort.get_available_providers())
             ort.preload_dlls()  # finds CUDA's libraries in PyTorch's or NVIDIA's packages
-        about = [{} if name == "CPUExecutionProvider" else {"device_id": gpu} for name in names]
+        settings = [{} if name == "CPUExecutionProvider" else {"device_id": gpu} for name in names]
         try:
-            self._session = ort.InferenceSession(path, options, providers=names, provider_options=about)
+            self._session = ort.InferenceSession(path, options, providers=names, provider_options=settings)
         except Exception as error:  # onnxruntime has an exception class of its own for each status
-            raise LlamaNasError(f"{path} cannot be loaded: {error}. Delete it and run the workflow again.") from error
+            hint = (
+                "Delete it and run the workflow again" if provider == "CPU" else "See whether the GPU has memory left"
+            )
+            raise LlamaNasError(f"{path} cannot be loaded: {error}. {hint}.") from error
         _require_provider(names[0], self._session.get_providers()[:1])  # ONNX Runtime itself goes on with the next
         self._place = ("cpu", 0) if provider == "CPU" else ("cuda", gpu)
         self._past = [i for i in self._session.get_inputs() if i.name.startswith("past_key_values.")]
@@ -68,7 +72,7 @@ class Network:
 
     def empty(self, batch: int) -> Cache:
         """The cache before the first token."""
-        arrays = {i.name: np.zeros((batch, i.shape[1], 0, i.shape[3]), ELEMENTS[i.type]) for i in self._past}
+        arrays = {i.name: np.zeros((batch, i.shape[1], 0, i.shape[3]), DTYPES[i.type]) for i in self._past}
         blank = {name: ort.OrtValue.ortvalue_from_numpy(array) for name, array in arrays.items()}
         return Cache(blank, np.zeros(batch, np.int64))
 

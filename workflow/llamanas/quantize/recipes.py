@@ -9,7 +9,7 @@ SETTINGS: dict[str, dict] = {
     "weight_only": {"bits": 8, "block_size": 32, "symmetric": True, "eight_bits": [], "equalize": True},
     "dynamic": {"float_share": 0.2, "equalize": True},
     "budget": {"bits_per_weight": 6.5, "equalize": True},
-    "half": {},
+    "float16": {},
 }
 
 

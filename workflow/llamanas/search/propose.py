@@ -63,7 +63,7 @@ def _first(space: SearchSpace, importance: list[dict], settings: dict, limits: L
     """The extremes, and the ladder for half of the rest; importance chooses among equally small networks.
 
     Algorithm ``ladder`` takes it for all of the rest; without importance there is the full network alone. The full
-    network, which all are compared with, need not keep the limits. However few are measured, their sizes differ.
+    network, which all are compared with, need not keep the limits. The middle rung is the first.
     """
     full = ("full", space.full)
     if settings["algorithm"] != "ladder" and not settings["use_importance"]:
@@ -73,11 +73,11 @@ def _first(space: SearchSpace, importance: list[dict], settings: dict, limits: L
     if not allowed:
         return [full]
     smallest = min(allowed, key=space.parameters)
+    if smallest == space.full:
+        return [full]
     between = [rung for rung in rungs if rung not in (space.full, smallest) and limits.allow(rung)]
     rest = max(settings["population"] - 2, 0)
     steps = spread(between, rest if settings["algorithm"] == "ladder" else rest // 2, space)
-    if smallest == space.full:
-        return [full]
     return _halving([full, *(("ladder", rung) for rung in steps), ("smallest", smallest)])
 
 

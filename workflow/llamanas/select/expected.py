@@ -5,13 +5,19 @@ so the more networks are measured (the winner's curse). A regression on what the
 items' noise over all of them.
 """
 
+import warnings
+
 import numpy as np
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.linear_model import Ridge
 
 from llamanas.architecture import Architecture
+from llamanas.search.linas import ROWS
 from llamanas.search.nsga2 import costs
-from llamanas.search.predictor import Features, standard
-from llamanas.select.front import EXPECTED, on_all_items
+from llamanas.search.predictor import KERNEL, Features, standard
+from llamanas.select.front import EXPECTED, find_front, on_all_items
 from llamanas.supernet.space import SearchSpace
 
 PENALTY = 10.0  # for standardized scores and sums of sensitivities; chosen on a measured table (docs/performance.md)
@@ -22,8 +28,10 @@ def with_expected(
 ) -> list[dict]:
     """The archive's rows with column ``expected_score``: the measured score, smoothed where ``smooth``.
 
-    Smoothed, it is what a ridge regression (Hoerl and Kennard 1970) of the scores on the features of LINAS's predictor
-    says of the network, itself among those that were learnt from. Rows that racing dropped keep what was measured.
+    Smoothed, it is what a regression of the scores on the features of LINAS's predictor says of the network, itself
+    among those that were learnt from: ridge (Hoerl and Kennard 1970), or without importance, where the features say
+    little and a good score must count, the predictor's Gaussian process. Rows that racing dropped keep what was
+    measured.
 
     Args:
         archive: all measured architectures.
@@ -40,6 +48,23 @@ def with_expected(
         raw = Features(space, importance, costs(space, "parameters"))(genes)
         center, scale = standard(raw)
         x, y = (raw - center) / scale, (scores - scores.mean()) / scores.std()
-        smoothed = Ridge(PENALTY).fit(x, y).predict(x) * scores.std() + scores.mean()
+        model, learnt = Ridge(PENALTY), np.arange(len(whole))
+        if not importance:
+            model, learnt = GaussianProcessRegressor(KERNEL), _learnt(whole, score)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # few rows may lead to a bound of a parameter
+            smoothed = model.fit(x[learnt], y[learnt]).predict(x) * scores.std() + scores.mean()
         expected = dict(zip(expected, smoothed.tolist(), strict=True))
     return [row | {EXPECTED: expected.get(row["architecture"], row[score])} for row in archive]
+
+
+def _learnt(rows: list[dict], score: str) -> NDArray:
+    """Indices of at most ROWS rows, in their order, since a Gaussian process takes the cube of their number.
+
+    Those on the front of measured scores and, of the others, evenly spaced ones.
+    """
+    best = {row["architecture"] for row in find_front(rows, score, "parameters")}
+    front = [index for index, row in enumerate(rows) if row["architecture"] in best]
+    others = np.setdiff1d(np.arange(len(rows)), front)
+    room = min(max(ROWS - len(front), 0), len(others))
+    return np.sort(np.r_[front, others[np.linspace(0, len(others) - 1, room).astype(int)]]).astype(int)

@@ -9,7 +9,7 @@ from llamanas.architecture import Architecture
 from llamanas.benchmark.session import Network
 from llamanas.errors import LlamaNasError
 from llamanas.export.onnx import write_onnx
-from llamanas.quantize.half import halve_network
+from llamanas.quantize.float16 import to_float16
 
 ARCHITECTURES = [
     Architecture((2,) * 4, (128,) * 4),
@@ -26,7 +26,7 @@ def close(found: np.ndarray, wanted: np.ndarray) -> None:
 def both(folder, architecture, work):
     """The network in float32 and in float16."""
     write_onnx(folder, architecture, work / "fp32")
-    halve_network(work / "fp32/model.onnx", work / "fp16/model.onnx")
+    to_float16(work / "fp32/model.onnx", work / "fp16/model.onnx")
     return work / "fp32/model.onnx", work / "fp16/model.onnx"
 
 
@@ -68,4 +68,4 @@ def test_a_weight_beyond_float16_is_named(family_folder, tmp_path):
 def test_broken_source_is_named(tmp_path):
     (tmp_path / "model.onnx").write_bytes(b"no graph")
     with pytest.raises(LlamaNasError, match="model.onnx"):
-        halve_network(tmp_path / "model.onnx", tmp_path / "fp16/model.onnx")
+        to_float16(tmp_path / "model.onnx", tmp_path / "fp16/model.onnx")

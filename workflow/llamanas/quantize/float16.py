@@ -1,7 +1,7 @@
 """An exported network in float16: weights, activations and cache, as ONNX Runtime's attention on CUDA wants them.
 
-Norms still sum in float32 (their ``stash_type``), and logits are float32 again at the end. The CPU runs such a network
-too, most of it between casts.
+Logits are float32 again at the end. The CPU runs such a network too, most of it in float32 between casts, so that what
+is measured there does not show activations beyond float16.
 """
 
 from functools import partial
@@ -17,7 +17,7 @@ from llamanas.quantize.network import load_network
 HALF = ir.DataType.FLOAT16
 
 
-def halve_network(source: Path, destination: Path) -> None:
+def to_float16(source: Path, destination: Path) -> None:
     """Write the float32 network ``source`` in float16 to ``destination``, weights beside it.
 
     Args:
@@ -25,7 +25,8 @@ def halve_network(source: Path, destination: Path) -> None:
         destination: the graph to write.
 
     Raises:
-        LlamaNasError: ``source`` cannot be read, a weight is beyond float16, or no space is left on the device.
+        LlamaNasError: ``source`` cannot be read, a weight is beyond float16 or no number, or no space is left on the
+            device.
     """
     network = load_network(source)
     graph = network.graph
@@ -41,20 +42,20 @@ def halve_network(source: Path, destination: Path) -> None:
         if value.dtype == ir.DataType.FLOAT:
             value.dtype = HALF
     cast = ir.node("Cast", [logits], {"to": ir.DataType.FLOAT})
-    (exact,) = cast.outputs
-    exact.name, exact.type, exact.shape = logits.name, ir.TensorType(ir.DataType.FLOAT), logits.shape
+    (logits32,) = cast.outputs
+    logits32.name, logits32.type, logits32.shape = logits.name, ir.TensorType(ir.DataType.FLOAT), logits.shape
     logits.name, logits.dtype = f"{logits.name}.float16", HALF
     graph.append(cast)
-    graph.outputs[0] = exact
+    graph.outputs[0] = logits32
     save_network(network, destination)
 
 
 def _require_range(tensor: ir.TensorProtocol) -> None:
-    array, end = tensor.numpy(), np.finfo(np.float16).max
-    if (largest := max(array.max(), -array.min())) > end:
+    largest, end = np.abs(tensor.numpy()).max(initial=0), np.finfo(np.float16).max
+    if not largest <= end:
         raise LlamaNasError(
             f"{tensor.name} has a weight of {largest:g}, beyond float16, which ends at {end:g}. Leave recipes of "
-            "method 'half' out of export.precisions."
+            "method 'float16' out of export.precisions."
         )
 
 
