@@ -3,10 +3,10 @@
     python benchmarks/export.py FOLDER [--shape llama2-7b] [--steps model,huggingface,onnx,int8,gguf]
 
 `model` makes a super-network with random weights of the shape in FOLDER, in bfloat16; the others write the sub-network
-of three quarters of its layers, every second MLP halved, as a Hugging Face folder, as ONNX
-in float32, this file at 8 bits without equalizing, which needs calibration (it deletes the float32 one, to spare the
-disk), and as GGUF in float16. Steps that are made again need a new folder.
-Memory is the most that was resident at once, pages of mapped files included, which the system can take back.
+of three quarters of its layers, every second MLP halved, as a Hugging Face folder, as ONNX in float32, this file at 8
+bits without equalizing, which needs calibration (it deletes the float32 one, to spare the disk), and as GGUF in
+float16. Steps that are made again need a new folder. Memory is the most that was resident at once, pages of mapped
+files included, which the system can take back.
 """
 
 import argparse
@@ -47,9 +47,8 @@ def write(step: str, folder: Path, name: str) -> Path:
         (source / "config.json").write_text(json.dumps(config))
         write_tokenizer(source, shape.vocabulary_size)
         tensors = random_tensors(shape, shape.full, "cpu", "bfloat16")
-        tensors = {
-            key: each.clone() if each.ndim == 1 else each for key, each in tensors.items()
-        }  # norms are one tensor
+        # All norms are one tensor, which safetensors does not write.
+        tensors = {key: each.clone() if each.ndim == 1 else each for key, each in tensors.items()}
         save_file(tensors, source / "model.safetensors", metadata={"format": "pt"})
     elif step == "huggingface":
         from llamanas.export.huggingface import write_folder
