@@ -8,7 +8,7 @@ from llamanas.search import linas as module
 from llamanas.search.collect import collect
 from llamanas.search.nsga2 import OtherChoice
 from llamanas.search.propose import propose
-from llamanas.select.front import find_front
+from llamanas.select.front import find_front, objectives
 from llamanas.supernet.limits import Limits
 from synthetic_search import SETTINGS, Problem
 
@@ -89,7 +89,7 @@ def test_a_large_archive_is_learnt_from_in_part_and_nothing_of_it_is_proposed_ag
     archive = collect([], rows, PROBLEM.measure(rows))
     whole = linas(PROBLEM.space, archive, PROBLEM.importance, SETTINGS, 3)
     monkeypatch.setattr(module, "ROWS", 30)
-    thinned = module._thinned(archive, SETTINGS, 3)
+    thinned = module.thinned(archive, SETTINGS["score"], objectives(SETTINGS), 3)
     front = {row["architecture"] for row in find_front(archive, SETTINGS["score"], SETTINGS["objective"])}
     kept = [row["architecture"] for row in thinned]
     assert len(kept) == 30 == len({*kept}) and front <= {*kept}

@@ -64,7 +64,7 @@ def linas(
         LlamaNasError: the archive is too small to fit a predictor on, or does not belong to the space.
     """
     tables = [costs(space, objective) for objective in objectives(settings)]
-    learnt = _thinned(archive, settings, seed)
+    learnt = thinned(archive, settings["score"], objectives(settings), seed)
     start = [space.encode(Architecture.from_row(row)) for row in learnt]
     scores = np.array([row[settings["score"]] for row in learnt])
     features = Features(space, importance if settings["use_importance"] else None, tables[0])
@@ -77,11 +77,14 @@ def linas(
     return [space.decode(genes) for genes in _best_new(problem, measured, settings["population"], seed)]
 
 
-def _thinned(archive: list[dict], settings: dict, seed: int) -> list[dict]:
-    """The archive in its order; of one larger than ROWS so many: those that no other dominates, the rest at random."""
+def thinned(archive: list[dict], score: str, columns: list[str], seed: int) -> list[dict]:
+    """The archive in its order; of one larger than ROWS so many: those that no other dominates, the rest at random.
+
+    Dominated is what another beats in ``score`` and in each of the ``columns`` of costs.
+    """
     if len(archive) <= ROWS:
         return archive
-    best = {row["architecture"] for row in find_front(archive, settings["score"], *objectives(settings))}
+    best = {row["architecture"] for row in find_front(archive, score, *columns)}
     front = [index for index, row in enumerate(archive) if row["architecture"] in best]
     rest = np.setdiff1d(np.arange(len(archive)), front)
     drawn = generator(seed, "learnt").choice(rest, max(ROWS - len(front), 0), replace=False)

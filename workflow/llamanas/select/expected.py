@@ -8,16 +8,15 @@ items' noise over all of them.
 import warnings
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.linear_model import Ridge
 
 from llamanas.architecture import Architecture
-from llamanas.search.linas import ROWS
+from llamanas.search.linas import thinned
 from llamanas.search.nsga2 import costs
 from llamanas.search.predictor import KERNEL, Features, standard
-from llamanas.select.front import EXPECTED, find_front, on_all_items
+from llamanas.select.front import EXPECTED, on_all_items
 from llamanas.supernet.space import SearchSpace
 
 PENALTY = 10.0  # for standardized scores and sums of sensitivities; chosen on a measured table (docs/performance.md)
@@ -48,23 +47,12 @@ def with_expected(
         raw = Features(space, importance, costs(space, "parameters"))(genes)
         center, scale = standard(raw)
         x, y = (raw - center) / scale, (scores - scores.mean()) / scores.std()
-        model, learnt = Ridge(PENALTY), np.arange(len(whole))
+        model, learnt = Ridge(PENALTY), np.ones(len(whole), bool)
         if not importance:
-            model, learnt = GaussianProcessRegressor(KERNEL), _learnt(whole, score)
+            kept = {row["architecture"] for row in thinned(whole, score, ["parameters"], seed=0)}
+            model, learnt = GaussianProcessRegressor(KERNEL), np.array([name in kept for name in expected])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # few rows may lead to a bound of a parameter
             smoothed = model.fit(x[learnt], y[learnt]).predict(x) * scores.std() + scores.mean()
         expected = dict(zip(expected, smoothed.tolist(), strict=True))
     return [row | {EXPECTED: expected.get(row["architecture"], row[score])} for row in archive]
-
-
-def _learnt(rows: list[dict], score: str) -> NDArray:
-    """Indices of at most ROWS rows, in their order, since a Gaussian process takes the cube of their number.
-
-    Those on the front of measured scores and, of the others, evenly spaced ones.
-    """
-    best = {row["architecture"] for row in find_front(rows, score, "parameters")}
-    front = [index for index, row in enumerate(rows) if row["architecture"] in best]
-    others = np.setdiff1d(np.arange(len(rows)), front)
-    room = min(max(ROWS - len(front), 0), len(others))
-    return np.sort(np.r_[front, others[np.linspace(0, len(others) - 1, room).astype(int)]]).astype(int)
