@@ -43,5 +43,14 @@ def test_a_table_has_a_row_for_each_search_and_a_column_for_each_task():
     ],
 )
 def test_what_is_inside_the_noise_shows_nothing(bounds, counts, end):
-    told = transfer_verdict(rows(*bounds))
+    told = transfer_verdict(rows(*bounds), 0.95)
     assert told.startswith("Of 2 picks") and counts in told and told.endswith(end)
+
+
+def test_few_losses_among_many_picks_are_what_chance_gives():
+    less, same = (-0.3, -0.1), (-0.1, 0.1)
+    many = [row for bounds in [(less, same)] * 4 + [(same, same)] * 26 for row in rows(*bounds)]
+    told = transfer_verdict(many, 0.95)
+    assert told.startswith("Of 60 picks") and "4 are measurably less" in told
+    assert "1.5 would lie below zero by chance, and 4 or more with probability 0.06" in told and "does not show" in told
+    assert transfer_verdict([row for _ in range(8) for row in rows(less, same)], 0.95).endswith("are alike.")

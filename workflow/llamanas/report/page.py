@@ -57,7 +57,10 @@ def write_page(destination: Path, results: Results, summary: list[dict], figures
         full_parameters=results.shape.full.parameters(results.shape),
         model=words.model_name(results.settings["model"]["source"]),
         tasks=tasks,
-        transfer={"tables": transfer_tables(results.transfer), "verdict": transfer_verdict(results.transfer)},
+        transfer={
+            "tables": transfer_tables(results.transfer),
+            "verdict": transfer_verdict(results.transfer, results.settings["select"]["confidence"]),
+        },
         paper=read_claims()["paper"],
         claims=judged_claims(results, [file for task in tasks for file in task["files"]]),
         rules={name: rule_in_words(results, rule) for name, rule in results.settings["select"]["picks"].items()},
