@@ -9,14 +9,14 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 
 
-def command(directory: Path, *arguments: str, snakefile: str = "Snakefile") -> list[str]:
+def command(directory: Path, *arguments: str | Path, snakefile: str = "Snakefile") -> list[str]:
     """The command that runs this workflow in ``directory``."""
     start = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / snakefile), "--directory", str(directory)]
-    return [*start, "--workflow-profile", str(ROOT / "profiles/default"), *arguments]
+    return [*start, "--workflow-profile", str(ROOT / "profiles/default"), *map(str, arguments)]
 
 
 def snakemake(
-    directory: Path, *arguments: str, snakefile: str = "Snakefile", **environment: str
+    directory: Path, *arguments: str | Path, snakefile: str = "Snakefile", **environment: str
 ) -> subprocess.CompletedProcess:
     """`snakemake` on this workflow in ``directory``; the output holds standard output and error together."""
     return subprocess.run(
