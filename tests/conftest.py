@@ -1,5 +1,6 @@
 """What all tests share: tiny random models of every supported family, and a finished run of the tiny experiment."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -7,6 +8,9 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "workflow"))
+# Tensors of tiny models gain nothing from a second thread, for which every operation waits where the cores are in use.
+# Jobs set their own number. Read when torch is imported, which only some tests need.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
 SECRET = "hf_thisMustStandNowhere"

@@ -65,9 +65,10 @@ WINDOW = 24  # tokens: a rolling text has several windows
 def lm_eval_says(model, name: str, folder, few_shot: int):
     """Samples and metrics of lm-eval's own evaluation."""
     from lm_eval import simple_evaluate
+    from lm_eval.tasks import TaskManager
 
-    tasks = load_tasks(name, [folder], few_shot)
-    result = simple_evaluate(model, tasks=tasks, log_samples=True, bootstrap_iters=0)
+    tasks, manager = load_tasks(name, [folder], few_shot), TaskManager(include_defaults=False)  # its own take seconds
+    result = simple_evaluate(model, tasks=tasks, log_samples=True, bootstrap_iters=0, task_manager=manager)
     return {sample["doc_id"]: sample for sample in result["samples"][name]}, result["results"][name]
 
 
