@@ -59,7 +59,7 @@ def jobs_of(folder: Path, configfile: Path, *targets: str, needed: bool = False)
     triggers = frozenset(map(RerunTrigger.parse_choice, profile["rerun-triggers"]))
     with SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
         workflow = api.workflow(
-            ResourceSettings(cores=1), ConfigSettings(configfiles=[configfile]), snakefile=ROOT / "Snakefile",
+            ResourceSettings(cores=2), ConfigSettings(configfiles=[configfile]), snakefile=ROOT / "Snakefile",
             workdir=folder,
         )  # fmt: skip
         workflow.dag(DAGSettings(targets=frozenset(targets), rerun_triggers=triggers)).printrulegraph()
