@@ -164,7 +164,8 @@ def test_the_deployment_benchmark_measures_the_files_of_a_run(finished, tmp_path
     """`benchmarks/deployment.py`: accuracy, speed against the full network, and against eager PyTorch."""
     command = [sys.executable, str(ROOT / "benchmarks/deployment.py"), "--supernet", str(finished / "results/supernet")]
     command += ["--tasks", str(finished / "tasks"), "--work", str(tmp_path / "work"), "--results", str(tmp_path)]
-    command += ["--networks", "full,1.1", "--contexts", "8", "--repeats", "2", "--threads", "1", "--device", "cpu"]
+    command += ["--networks", "full,1.1", "--contexts", "8", "--new-tokens", "4", "--repeats", "2", "--threads", "1"]
+    command += ["--device", "cpu"]
     for case, recipes in {"accuracy": "fp32,dynamic_int8", "speed": "int4_mixed,torch", "eager": "int8"}.items():
         run = subprocess.run([*command, "--case", case, "--recipes", recipes], capture_output=True, text=True)
         assert run.returncode == 0, run.stderr[-3000:]
@@ -188,6 +189,7 @@ def test_the_evaluation_benchmark_finds_lm_evals_answers(finished):
     command = [sys.executable, str(ROOT / "benchmarks/evaluation.py"), "--device", "cpu", "--subnets", "2"]
     command += ["--run", str(finished), "--configfile", str(finished / "tiny.yaml"), "--tasks", str(finished / "tasks")]
     command += ["--items", "24", "--cases", "single,exact,population,items,depth,candidates,limit"]
+    command += ["--batch-sizes", "8,24"]
     run = subprocess.run(command, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr[-3000:]
     lines = [json.loads(line) for line in run.stdout.splitlines()]

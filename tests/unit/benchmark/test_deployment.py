@@ -1,6 +1,6 @@
 """The benchmark script of deployed networks."""
 
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 
@@ -9,11 +9,11 @@ import pyarrow.parquet as pq
 SCRIPT = Path(__file__).parents[3] / "benchmarks/deployment.py"
 
 
-def test_random_shape_is_timed_and_rows_replace_older_ones(tmp_path):
+def test_random_shape_is_timed_and_rows_replace_older_ones(tmp_path, monkeypatch):
     options = ["--device", "cpu", "--shape", "tiny", "--batches", "1,2", "--contexts", "8", "--repeats", "2"]
-    command = [sys.executable, SCRIPT, *options, "--threads", "1", "--results", tmp_path]
+    monkeypatch.setattr(sys, "argv", [str(SCRIPT), *options, "--threads", "1", "--results", str(tmp_path)])
     for _ in range(2):
-        subprocess.run(command, check=True, capture_output=True)
+        runpy.run_path(str(SCRIPT), run_name="__main__")
     rows = pq.read_table(tmp_path / "speed.parquet").to_pylist()
     assert [(row["pick"].split(", ")[-1], row["batch"]) for row in rows] == [
         ("full", 1), ("full", 2), ("three_quarters_of_the_layers", 1), ("three_quarters_of_the_layers", 2)
