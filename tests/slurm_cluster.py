@@ -57,6 +57,12 @@ def running(rule: str) -> dict[str, str]:
     return {number: node for number, node, about in (line.split("|") for line in lines) if f"rule_{rule}" in about}
 
 
+def begun() -> set[str]:
+    """Running jobs whose first step has begun, which is what a rule's script runs in."""
+    steps = tell("squeue", "--steps", "--noheader", "--format=%i").split()
+    return {step.removesuffix(".0") for step in steps if step.endswith(".0")}
+
+
 def send_signal(number: str, which: int) -> None:
     """Send a signal to all that a job runs."""
     for path in Path("/proc").glob("[0-9]*/environ"):

@@ -93,7 +93,8 @@ def test_training_reaches_sbatch_with_its_gpus_memory_and_time(large, tmp_path):
         (tmp_path / name).chmod(0o755)
     said = snakemake(
         large, "--set-resources", "finetune:slurm_partition=gpus", "finetune:gpu_model=a100",
-        "--until", "finetune", "--retries", "0", "--slurm-init-seconds-before-status-checks", "1", PATH=f"{tmp_path}:{os.environ['PATH']}",
+        "--until", "finetune", "--retries", "0", "--slurm-init-seconds-before-status-checks", "1",
+        PATH=f"{tmp_path}:{os.environ['PATH']}",
     )  # fmt: skip
     assert (tmp_path / "calls").exists(), said
     call = (tmp_path / "calls").read_text().splitlines()[0]
