@@ -19,7 +19,7 @@ def calibration_batch(examples: list[dict], settings: dict, seed: int, device: s
     return pack(next(drawn), device)
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def unit_rows(decoder: Decoder, batch: Answers, space: dict) -> list[dict]:
     """Rows of artifact ``importance`` of kind ``channel``: activation norm times output weight norm of each channel.
 
@@ -52,7 +52,7 @@ def _rows(layer: int, kind: str, scores: Tensor) -> list[dict]:
     ]
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def sensitivity_rows(decoder: Decoder, batch: Answers, space: dict) -> list[dict]:
     """Rows of kind ``attention`` (index: remaining key-value heads) and ``mlp`` (index: remaining width).
 
