@@ -7,6 +7,8 @@ from conftest import tiny_config
 from llamanas import artifacts, calibrate, estimate, settings
 from llamanas.architecture import ModelShape
 from llamanas.calibrate import Speed
+from llamanas.data import packing
+from llamanas.data.packing import pack
 from llamanas.errors import LlamaNasError
 from llamanas.resources import Items, Model, need
 from tiny_experiment import write_experiment
@@ -44,6 +46,18 @@ def test_speed_is_measured_with_the_models_own_layers(tmp_path, monkeypatch):
     speed = calibrate.measure_speed(tiny_config("llama").to_dict(), tmp_path, compute, 256)
     assert speed.training > 1e6 and speed.scoring > 1e6 and speed.disk > 1e6 and speed.start == 1.5
     assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("moment, texts", [(0, [1]), (60, [1, 2, 4, 5])])
+def test_a_slow_step_is_measured_with_fewer_tokens(tmp_path, monkeypatch, moment, texts):
+    packed = []
+    monkeypatch.setattr(packing, "pack", lambda some, device: packed.append(len(some)) or pack(some, device))
+    monkeypatch.setattr(calibrate, "MOMENT", moment)
+    monkeypatch.setattr(calibrate, "_fastest", lambda work, device, seconds: 0.5)
+    monkeypatch.setattr(calibrate, "_seconds", lambda code: 1.5)
+    compute = settings.complete({"compute": {"device": "cpu", "threads": 1}})["compute"]
+    calibrate.measure_speed(tiny_config("llama").to_dict(), tmp_path, compute, 4 * calibrate.TOKENS)
+    assert packed == texts
 
 
 def test_items_are_counted_where_tasks_have_been_fetched(tmp_path, monkeypatch):

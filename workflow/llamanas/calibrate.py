@@ -15,6 +15,7 @@ from llamanas.models.families import shape_of
 from llamanas.resources import Model
 
 SECONDS = 5.0  # of each of the two computations, and one repetition more
+MOMENT = 0.5  # seconds of a step that twice as many tokens are worth trying after
 WRITTEN = 200 * 2**20  # bytes
 TOKENS = 64  # of a made-up item
 
@@ -36,7 +37,8 @@ class Speed:
 def measure_speed(config: dict, directory: Path, compute: dict, batch_tokens: int) -> Speed:
     """Measure with two layers of the network that ``config`` (a config.json) describes, random weights in them.
 
-    ``compute`` is that section of the experiment's configuration, ``batch_tokens`` the tokens of a training step.
+    ``compute`` is that section of the experiment's configuration, ``batch_tokens`` the tokens of a training step, of
+    which as many are taken as pass in a moment: a large network on a CPU would take minutes for all of them.
     """
     import torch
 
@@ -52,7 +54,6 @@ def measure_speed(config: dict, directory: Path, compute: dict, batch_tokens: in
     model = Model.of_shape(shape_of(decoder.config))
     words = torch.randint(1, decoder.shape.vocabulary_size, (batch_tokens // TOKENS + 1, TOKENS)).tolist()
     examples = [{"prompt": row[: TOKENS // 2], "answer": row[TOKENS // 2 :], "labelled": True} for row in words]
-    batch = pack(examples, device)
 
     def step() -> None:
         hidden = decoder.hidden(batch.sequence).flatten(0, 1)[batch.rows]
@@ -60,11 +61,16 @@ def measure_speed(config: dict, directory: Path, compute: dict, batch_tokens: in
         decoder.zero_grad()
 
     with torch.autocast(device, torch.bfloat16, enabled=compute["dtype"] == "bfloat16"):
-        training = _rate(step, 6 * model.macs * batch.tokens, device)
+        count, batch = 1, pack(examples[:1], device)
+        while count < len(examples) and _fastest(step, device, MOMENT) < MOMENT:
+            count = min(2 * count, len(examples))
+            batch = pack(examples[:count], device)
+        training = 6 * model.macs * batch.tokens / _fastest(step, device, SECONDS)
+    words = words[:count]
     decoder = decoder.to(getattr(torch, compute["dtype"])).requires_grad_(False).eval()
     scorer = Scorer(decoder, _items(words), compute["batch_tokens"])
     full: Architecture = decoder.shape.full
-    scoring = _rate(lambda: scorer.score([full], {}), 2 * model.macs * sum(map(len, words)), device)
+    scoring = 2 * model.macs * sum(map(len, words)) / _fastest(lambda: scorer.score([full], {}), device, SECONDS)
     return Speed(training, scoring, start, tables, _disk(directory))
 
 
@@ -82,19 +88,19 @@ def _items(words: list[list[int]]) -> list[dict]:
     ]
 
 
-def _rate(work: Callable[[], object], operations: float, device: str) -> float:
-    """Operations per second of ``work`` at its fastest, so that what else runs here at the moment counts little."""
+def _fastest(work: Callable[[], object], device: str, seconds: float) -> float:
+    """Seconds of ``work`` at its fastest, repeated for so long: what else runs at the moment then counts little."""
     import torch
 
     with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):  # what jobs log
         work()
         fastest, begun = float("inf"), time.monotonic()
-        while (now := time.monotonic()) - begun < SECONDS:
+        while (now := time.monotonic()) - begun < seconds:
             work()
             if device != "cpu":
                 torch.cuda.synchronize()
             fastest = min(fastest, time.monotonic() - now)
-    return operations / fastest
+    return fastest
 
 
 def _seconds(code: str) -> float:
