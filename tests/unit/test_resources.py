@@ -42,6 +42,14 @@ def test_training_all_weights_takes_gradients_and_moments():
     assert need("finetune", config(), LARGE) == lora, "a network of this size trains adapters unless asked otherwise"
 
 
+def test_networks_are_written_in_float32_from_the_fine_tuning_on():
+    about = config(model={"dtype": "bfloat16"})
+    kept = {rule: need(rule, about, LARGE).kept / LARGE.parameters for rule in COMPUTING}
+    assert kept["fetch_model"] == kept["extract_subnet"] == 2
+    assert kept["finetune"] == kept["train_supernet"] == kept["build_supernet"] == kept["export_onnx"] == 4
+    assert need("evaluate_chunk", about, LARGE).files == 4 * LARGE.parameters
+
+
 def test_each_setting_changes_what_it_costs():
     base = need("evaluate_chunk", config(), SMALL)
     assert need("evaluate_chunk", config(search={"population": 16}), SMALL).operations == 2 * base.operations

@@ -109,7 +109,7 @@ _SPLITS = ("search", "report")
 def need(rule: str, config: dict, model: Model, items: Items | None = None) -> Need:
     """What one job of this rule needs."""
     items = items or Items.assumed(config)
-    weights = 4 * model.parameters
+    weights = 4 * model.parameters  # as trainings and the super-network are written, in float32
     stored = model.parameters * bytes_per_parameter({"dtype": "float32"}, config["model"]["dtype"])
     computed = model.parameters * (2 if config["compute"]["dtype"] == "bfloat16" else 4)
     if rule in TRAININGS:
@@ -119,25 +119,25 @@ def need(rule: str, config: dict, model: Model, items: Items | None = None) -> N
         shared = config["compute"]["shared_gb"] * 1024 * MB
         batch = (config["compute"]["batch_tokens"] or 512) * model.kept / model.layers * 4
         copies = 2 if rule in ("measure_references", "measure_healing") else 1
-        return Need(2 * model.macs * tokens, copies * computed + shared + batch, copies * stored, copies * stored)
+        return Need(2 * model.macs * tokens, copies * computed + shared + batch, copies * stored, copies * weights)
     if rule == "rank_importance":
         tokens = config["importance"]["calibration_tokens"]
         changes = model.layers * (2 + narrower(config["space"]))
         states = tokens * (model.layers * model.hidden + 2 * model.kept / model.layers) * 4
-        return Need(model.macs * tokens * changes, weights + states, stored, stored)
+        return Need(model.macs * tokens * changes, weights + states, stored, weights)
     if rule == "equalize":
-        return Need(2 * model.macs * config["quantize"]["calibration_tokens"], 1.5 * weights, stored, stored)
+        return Need(2 * model.macs * config["quantize"]["calibration_tokens"], 1.5 * weights, stored, weights)
     if rule == "measure_bits":
         tokens = config["quantize"]["calibration_tokens"]
         products = 7 * model.layers + 1
         states = tokens * model.layers * model.hidden * 4
-        return Need(2 * model.macs * tokens * products * 3 / 2, 2 * weights + states, stored, stored)
+        return Need(2 * model.macs * tokens * products * 3 / 2, 2 * weights + states, stored, weights)
     if rule == "write_examples":
         about = config["instructions"]
         return Need(2 * model.macs * about["self_examples"] * about["max_tokens"], 1.5 * computed, stored, stored)
     if rule in FILES:
         memory, files, kept = FILES[rule]
-        return Need(0, memory * weights, 0, files * weights, kept * (stored if rule != "export_onnx" else weights))
+        return Need(0, memory * weights, 0, files * weights, kept * (weights if rule in WIDE else stored))
     if rule in ("benchmark_accuracy", "benchmark_gguf_accuracy"):
         return Need(2 * model.macs * items.report * items.tokens, 3 * weights, 0, weights)
     if rule == "benchmark_speed":
@@ -166,6 +166,7 @@ FILES = {
     "quantize": (2.5, 1.5, 0.25),
     "export_gguf": (1, 2, 1),
 }
+WIDE = ("build_supernet", "export_onnx")  # those whose files are in float32, whatever the model's are
 
 
 def narrower(space: dict) -> int:
@@ -228,8 +229,8 @@ def _training(rule: str, config: dict, model: Model, weights: int, stored: int) 
         own = max(weights, (weights + 3 * trained) / config["compute"]["processes"] + 8 * model.fixed)
     memory = own + activations + teacher + LOGITS
     saved = (3 * trained if settings["steps"] >= settings["checkpoint_steps"] else 0) * 2
-    kept = 0 if rule == "train_baseline" else stored
-    return Need(operations, memory, weights + stored, 2 * stored + saved, kept)
+    kept = 0 if rule == "train_baseline" else weights
+    return Need(operations, memory, weights + stored, 2 * weights + saved, kept)
 
 
 def memory_mb(rule: str, config: dict, model: Model, gpu: int, attempt: int = 1) -> int:
