@@ -74,7 +74,7 @@ VARIANTS: dict[str, dict] = {
     "stratified, random": {"strategy": "stratified", "sampling": "random"},
 }
 RATIOS = (1.0, 1.2, 1.3, 1.5, 1.75)
-WARM_STEPS, TIMED_STEPS, PROFILED_STEPS = 3, 5, 1
+WARM_STEPS, TIMED_STEPS, PROFILED_STEPS = 10, 5, 1  # warm-up compiles, for a size that comes late as well
 MEASURED_STEPS = 8  # of a strategy, to know how many make up its seconds
 BATCHES = {
     "cuda": {"plain": (16384, 24576, 32768), "workflow": (16384, 32768), "workflow, compiled": (16384, 32768, 65536)},
