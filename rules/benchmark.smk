@@ -48,7 +48,7 @@ rule benchmark_speed:
     # All cores are reserved, so that no other local job disturbs the clock; compute.threads of them are used.
     threads: workflow.cores or config["compute"]["threads"]
     resources:
-        gpu=GPU * bool(ONNX_ON_GPU.keys() & {*config["benchmark"]["runtimes"]}),
+        gpu=timing_gpus,
         mem_mb=memory("benchmark_speed"),
         runtime=runtime("benchmark_speed"),
     params:

@@ -183,6 +183,13 @@ def torch_weights_of(wildcards):
     return weights_of(wildcards) if wanted and wildcards.precision == "fp32" else {}
 
 
+def timing_gpus(wildcards):
+    """GPUs of a job that times a file: PyTorch's runs beside the fp32 file alone."""
+    runtimes = {*config["benchmark"]["runtimes"]}
+    in_torch = "pytorch" in runtimes and wildcards.precision == FLOAT
+    return GPU * bool(ONNX_ON_GPU.keys() & runtimes or in_torch)
+
+
 CAPTIONS = "../workflow/report"
 
 

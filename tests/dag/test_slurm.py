@@ -78,6 +78,14 @@ def test_cluster_without_gpus_computes_on_its_cpus(large):
     assert given["evaluate_chunk"]["gpu"] == given["finetune"]["gpu"] == "0", output[-3000:]
 
 
+def test_pytorch_is_timed_on_a_gpu_beside_the_fp32_file_alone(large):
+    output = snakemake(large, "-n", "--config", 'benchmark={"runtimes": ["onnxruntime", "pytorch"]}')
+    blocks = re.findall(r"rule benchmark_speed:\n(?:    .*\n)*", output)
+    gpus = {(re.search(r"precision=(\w+)", b)[1], re.search(r" gpu=(\d)", b)[1]) for b in blocks}
+    assert {precision for precision, _ in gpus} > {"fp32"}, output[-3000:]
+    assert all((gpu == "1") == (precision == "fp32") for precision, gpu in gpus), gpus
+
+
 def test_training_reaches_sbatch_with_its_gpus_memory_and_time(large, tmp_path):
     made = ["model/config.json", "model/manifest.parquet", "model/model.safetensors"]
     made += [f"tasks/mini_{name}/questions.parquet" for name in ("commonsense", "language", "truthful")]
@@ -111,7 +119,9 @@ def test_every_gpu_rule_can_be_given_a_partition_and_what_the_profile_needs_is_t
     bodies = {part.split(":")[0]: part for part in rules.split("\nrule ")[1:]}
     on_gpu = {name for name, body in bodies.items() if re.search(r"gpu=(GPU|TRAINING_GPUS),", body)}
     assert on_gpu == {name for name in bodies if uses_gpu(name)}
-    maybe = {name for name, body in bodies.items() if re.search(r"gpu=GPU \* ", body)}  # by the configuration
+    maybe = {
+        name for name, body in bodies.items() if re.search(r"gpu=(GPU \* |timing_gpus)", body)
+    }  # by the configuration
     assert {*re.findall(r"# +- (\w+):slurm_partition=", text)} == on_gpu | maybe
     uncommented = yaml.safe_load(re.sub(r"(?m)^# (set-resources:|  - )", r"\1", text))
     assert len(uncommented["set-resources"]) == len(on_gpu | maybe) + 2

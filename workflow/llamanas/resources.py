@@ -146,7 +146,7 @@ def need(rule: str, config: dict, model: Model, items: Items | None = None) -> N
             batch * (context + about["new_tokens"]) for batch in about["batches"] for context in about["contexts"]
         )
         tokens = about["repeats"] * 2 * texts
-        cuda = CUDA_MB * MB * bool(ONNX_ON_GPU.keys() & {*about["runtimes"]})
+        cuda = CUDA_MB * MB * bool({"pytorch", *ONNX_ON_GPU} & {*about["runtimes"]})
         return Need(2 * model.macs * tokens, 4 * weights + cuda, 0, 2 * weights)
     if rule == "measure_latency":
         about = config["search"]["latency"]
