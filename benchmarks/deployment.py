@@ -53,6 +53,7 @@ from llamanas.report.summary import paired_ratio  # noqa: E402
 SEED = 2405
 SHAPES = {
     "llama2-7b": {"layers": 32, "hidden": 4096, "width": 11008, "heads": 32, "vocabulary": 32000},
+    "llama-1.3b": {"layers": 22, "hidden": 2048, "width": 5632, "heads": 32, "vocabulary": 32000},
     "tiny": {"layers": 4, "hidden": 64, "width": 128, "heads": 4, "vocabulary": 320},
 }
 SPEED = pa.schema(

@@ -50,6 +50,27 @@ def test_networks_are_written_in_float32_from_the_fine_tuning_on():
     assert need("evaluate_chunk", about, LARGE).files == 4 * LARGE.parameters
 
 
+# MB at most of jobs on a CPU, 1.26e9 parameters stored in bfloat16 (docs/performance.md); of benchmark_speed what its
+# two networks take in processes of their own.
+SEEN = {
+    "fetch_model": 2845, "finetune": 5288, "rank_importance": 7998, "train_supernet": 9627, "build_supernet": 8192,
+    "evaluate_chunk": 5027, "measure_references": 6882, "extract_subnet": 4358, "export_onnx": 4867, "quantize": 4568,
+    "export_gguf": 5044, "equalize": 8642, "benchmark_accuracy": 5009, "benchmark_speed": 7508,
+}  # fmt: skip
+MEDIUM = Model.of_shape(ModelShape("llama", 22, 2048, 5632, 32, 32, 64, 32000, False))
+
+
+@pytest.mark.parametrize("rule", SEEN)
+def test_memory_covers_what_was_seen(rule):
+    about = config(model={"dtype": "bfloat16"}, finetune={"steps": 0}, supernet={"strategy": "alternate"})
+    assert SEEN[rule] < memory_mb(rule, about, MEDIUM, 0)
+
+
+@pytest.mark.parametrize("rule", [*FILES, "benchmark_accuracy"])
+def test_files_of_seven_thousand_million_parameters_fit_64_gb(rule):
+    assert memory_mb(rule, config(model={"dtype": "bfloat16"}), LARGE, 1) * 2**20 < 64e9
+
+
 def test_each_setting_changes_what_it_costs():
     base = need("evaluate_chunk", config(), SMALL)
     assert need("evaluate_chunk", config(search={"population": 16}), SMALL).operations == 2 * base.operations
