@@ -104,7 +104,7 @@ rule rank_importance:
         runtime=runtime("rank_importance"),
     params:
         **SHARED,
-        version=3,
+        version=4,
         importance=config["importance"],
         space=config["space"],
     script:

@@ -47,7 +47,7 @@ def job_of(
 
 
 def jobs_of(folder: Path, configfile: Path, *targets: str, needed: bool = False) -> list[Any]:
-    """Every job of an experiment, as Snakemake itself plans it, after those whose outputs it reads.
+    """Every job of an experiment, as Snakemake itself plans it, each after those whose outputs it reads.
 
     With ``needed`` those alone that `snakemake` would run, by the triggers of the default profile.
     """

@@ -276,9 +276,16 @@ def asked(finished, tmp_path_factory) -> tuple[Path, dict[str, int]]:
     return folder, planned_jobs(run.stdout)
 
 
+def test_what_is_asked_for_makes_nothing_else_again(asked):
+    further = {"extract_variant": 2} | (
+        {"export_gguf": 1, "benchmark_gguf_accuracy": 1} if find_spec("cyllama") else {}
+    )
+    wanted = {"train_baseline": 1, "measure_references": 1, "baselines": 1, "evaluate_transfer": 1} | further
+    assert asked[1] == wanted
+
+
 def test_baselines_are_made_when_asked(asked):
-    folder, jobs = asked
-    assert jobs["train_baseline"] == jobs["measure_references"] == jobs["baselines"] == 1
+    folder, _ = asked
     table = read_table(folder / "results/baselines.parquet", "baselines").to_pylist()
     assert [row["method"] for row in table] == ["finetuned", "ours", "pretrained", "uniform_width"]
     for row in table:
@@ -293,8 +300,7 @@ def test_baselines_are_made_when_asked(asked):
 
 
 def test_transfer_of_a_single_task_is_what_its_search_found(asked):
-    folder, jobs = asked
-    assert jobs["evaluate_transfer"] == 1
+    folder, _ = asked
     rows = read_table(folder / TRANSFER, "transfer").to_pylist()
     picks = read_table(folder / SEARCH / "picks.parquet", "picks").to_pylist()
     assert [(row["searched"], row["task"], row["pick"]) for row in rows] == [
@@ -304,12 +310,8 @@ def test_transfer_of_a_single_task_is_what_its_search_found(asked):
         assert row["report_accuracy"] == pick["report_accuracy"] and row["difference"] == pick["difference"]
 
 
-def test_further_folders_and_gguf_files_are_made_when_asked(asked):
-    pytest.importorskip("cyllama", reason="needs llama.cpp: pip install -c requirements.lock -e '.[gguf]'")
-    folder, jobs = asked
-    further = {"extract_variant": 2, "export_gguf": 1, "benchmark_gguf_accuracy": 1}
-    assert jobs == {"train_baseline": 1, "measure_references": 1, "baselines": 1, "evaluate_transfer": 1} | further
-
+def test_further_folders_are_made_when_asked(asked):
+    folder, _ = asked
     own, padded = folder / f"results/subnets/{PICK}", folder / f"results/padded/{PICK}"
     assert not [*padded.glob("*.py")] and "Zeros stand here" in (padded / "README.md").read_text()
     config = json.loads((folder / f"results/deci/{PICK}/config.json").read_text())
@@ -322,6 +324,10 @@ def test_further_folders_and_gguf_files_are_made_when_asked(asked):
         found = AutoModelForCausalLM.from_pretrained(padded)(tokens).logits
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
+
+def test_gguf_files_are_made_and_answer_when_asked(asked):
+    pytest.importorskip("cyllama", reason="needs llama.cpp: pip install -c requirements.lock -e '.[gguf]'")
+    folder, _ = asked
     (row,) = read_table(folder / GGUF, "accuracy").to_pylist()
     (exact,) = read_table(folder / f"results/benchmark/{PICK}/fp32/accuracy.parquet", "accuracy").to_pylist()
     assert row["n"] == exact["n"] and abs(row["accuracy"] - exact["accuracy"]) <= 2 / row["n"]  # float16 may tip one

@@ -148,7 +148,7 @@ def test_whole_workflow_on_two_nodes_where_everything_goes_wrong(undisturbed, st
     cluster.wait_for(lambda: "SLURM status is: 'CANCELLED'" in log.read_text())
 
     # slurmctld dies while jobs run. It saves its state every 5 s; what it had not saved nobody can know. A step that is
-    # asked for before the nodes are known again begins minutes later, so one has begun.
+    # asked for before the nodes are known again begins minutes later, with nothing to test; so one must have begun.
     cluster.wait_for(cluster.begun)
     stopped = cluster.hold(6)
     cluster.restart(Path(cluster.setting("SlurmctldPidFile")), lambda: time.sleep(3), "slurmctld", "-D")

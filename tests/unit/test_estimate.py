@@ -50,14 +50,16 @@ def test_speed_is_measured_with_the_models_own_layers(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("moment, texts", [(0, [1]), (60, [1, 2, 4, 5])])
 def test_a_slow_step_is_measured_with_fewer_tokens(tmp_path, monkeypatch, moment, texts):
-    packed = []
+    items = calibrate._items
+    packed, scored = [], []
     monkeypatch.setattr(packing, "pack", lambda some, device: packed.append(len(some)) or pack(some, device))
+    monkeypatch.setattr(calibrate, "_items", lambda words: scored.append(len(words)) or items(words))
     monkeypatch.setattr(calibrate, "MOMENT", moment)
     monkeypatch.setattr(calibrate, "_fastest", lambda work, device, seconds: 0.5)
     monkeypatch.setattr(calibrate, "_seconds", lambda code: 1.5)
     compute = settings.complete({"compute": {"device": "cpu", "threads": 1}})["compute"]
     calibrate.measure_speed(tiny_config("llama").to_dict(), tmp_path, compute, 4 * calibrate.TOKENS)
-    assert packed == texts
+    assert packed == texts and scored == texts[-1:]
 
 
 def test_items_are_counted_where_tasks_have_been_fetched(tmp_path, monkeypatch):

@@ -45,13 +45,14 @@ def test_training_all_weights_takes_gradients_and_moments():
 def test_networks_are_written_in_float32_from_the_fine_tuning_on():
     about = config(model={"dtype": "bfloat16"})
     kept = {rule: need(rule, about, LARGE).kept / LARGE.parameters for rule in COMPUTING}
-    assert kept["fetch_model"] == kept["extract_subnet"] == 2
-    assert kept["finetune"] == kept["train_supernet"] == kept["build_supernet"] == kept["export_onnx"] == 4
+    assert kept["fetch_model"] == kept["export_gguf"] == 2
+    wide = "finetune", "train_supernet", "build_supernet", "extract_subnet", "export_onnx"
+    assert [kept[rule] for rule in wide] == [4] * 5 and kept["quantize"] == pytest.approx(1.2)
     assert need("evaluate_chunk", about, LARGE).files == 4 * LARGE.parameters
 
 
-# MB at most of jobs on a CPU, 1.26e9 parameters stored in bfloat16 (docs/performance.md); of benchmark_speed what its
-# two networks take in processes of their own.
+# MB of jobs on a CPU with 1.26e9 parameters stored in bfloat16 (docs/performance.md). Those of benchmark_speed are the
+# sum of what the full network and the pick take, each in a process of its own.
 SEEN = {
     "fetch_model": 2845, "finetune": 5288, "rank_importance": 7998, "train_supernet": 9627, "build_supernet": 8192,
     "evaluate_chunk": 5027, "measure_references": 6882, "extract_subnet": 4358, "export_onnx": 4867, "quantize": 4568,
@@ -63,7 +64,7 @@ MEDIUM = Model.of_shape(ModelShape("llama", 22, 2048, 5632, 32, 32, 64, 32000, F
 @pytest.mark.parametrize("rule", SEEN)
 def test_memory_covers_what_was_seen(rule):
     about = config(model={"dtype": "bfloat16"}, finetune={"steps": 0}, supernet={"strategy": "alternate"})
-    assert SEEN[rule] < memory_mb(rule, about, MEDIUM, 0)
+    assert SEEN[rule] < memory_mb(rule, about, MEDIUM, 0) < 5 * SEEN[rule]
 
 
 @pytest.mark.parametrize("rule", [*FILES, "benchmark_accuracy"])

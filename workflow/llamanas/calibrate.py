@@ -1,4 +1,4 @@
-"""How fast this machine is at what the workflow does: a measurement of some twenty seconds."""
+"""How fast this machine is at what the workflow does: a measurement of some thirty seconds."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ from llamanas.models.families import shape_of
 from llamanas.resources import Model
 
 SECONDS = 5.0  # of each of the two computations, and one repetition more
-MOMENT = 0.5  # seconds of a step that twice as many tokens are worth trying after
+MOMENT = 0.5  # seconds: a shorter step is tried again with twice the tokens
 WRITTEN = 200 * 2**20  # bytes
 TOKENS = 64  # of a made-up item
 
@@ -37,8 +37,8 @@ class Speed:
 def measure_speed(config: dict, directory: Path, compute: dict, batch_tokens: int) -> Speed:
     """Measure with two layers of the network that ``config`` (a config.json) describes, random weights in them.
 
-    ``compute`` is that section of the experiment's configuration, ``batch_tokens`` the tokens of a training step, of
-    which as many are taken as pass in a moment: a large network on a CPU would take minutes for all of them.
+    ``compute`` is that section of the experiment's configuration, ``batch_tokens`` the tokens of a training step. Both
+    computations take fewer where those would be long: a large network on a CPU would need minutes for them.
     """
     import torch
 

@@ -6,6 +6,7 @@ import torch
 from llamanas.architecture import Architecture, ModelShape
 from llamanas.data.packing import pack
 from llamanas.models.decoder import load_decoder
+from llamanas.models.linear import linear
 from llamanas.supernet.importance import sensitivity_rows, unit_rows
 from llamanas.supernet.order import bands, full_bands, order_units, unit_orders
 
@@ -44,6 +45,18 @@ def test_heads_are_ranked_only_where_the_space_narrows_attentions(family_folder)
         rows = unit_rows(decoder, batch, SPACE | {"kv_heads": numbers})
         assert rows == [row for row in everything if row["kind"] == "channel"] != everything
         assert {kind for kind, _ in unit_orders(rows, full_bands(decoder.shape))} == {"channel"}
+
+
+def test_products_are_those_of_inference(monkeypatch, family_folder):
+    """Of which a GPU computes large ones in float32 faster."""
+    decoder, batch, modes = load_decoder(family_folder), pack(EXAMPLES), []
+    monkeypatch.setattr(
+        "llamanas.models.decoder.linear",
+        lambda *given: modes.append(torch.is_inference_mode_enabled()) or linear(*given),
+    )
+    unit_rows(decoder, batch, SPACE)
+    sensitivity_rows(decoder, batch, SPACE)
+    assert modes and all(modes)
 
 
 def test_a_heads_score_is_that_of_the_columns_which_read_it(family_folder):

@@ -26,15 +26,16 @@ def onnx_rows(
     Raises:
         LlamaNasError: a network cannot be loaded, or this ONNX Runtime has no such provider.
     """
+    memory: dict[tuple[int, int], int] = {}
+    if device == "cpu":  # before the networks are loaded, so that no more than two are in memory
+        sizes = [(batch, context) for context in settings["contexts"] for batch in settings["batches"]]
+        memory = {size: peak_memory(pick, *size, settings["new_tokens"], threads) for size in sizes}
     gpu = int(device.partition(":")[2] or 0)
     engines = OnnxEngine(pick, threads, provider, gpu), OnnxEngine(full, threads, provider, gpu)
     file_bytes = sum(file.stat().st_size for file in (pick, data_file(pick)) if file.exists())
-    memory: dict[tuple[int, int], int] = {}
     for row in speed_rows(*engines, settings, threads, seed, device):
-        size = row["batch"], row["prompt_tokens"]
-        if device == "cpu" and size not in memory:
-            memory[size] = peak_memory(pick, *size, row["new_tokens"], threads)
-        yield row | {"file_bytes": file_bytes, "peak_memory_bytes": memory.get(size)}
+        peak = memory.get((row["batch"], row["prompt_tokens"]))
+        yield row | {"file_bytes": file_bytes, "peak_memory_bytes": peak}
 
 
 def torch_rows(
