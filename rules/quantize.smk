@@ -36,7 +36,7 @@ rule extract_subnet:
     params:
         **SHARED,
         **CARD,
-        version=4,
+        version=5,
         variant="",
     script:
         "../workflow/scripts/extract_subnet.py"
@@ -57,7 +57,7 @@ use rule extract_subnet as extract_variant with:
     params:
         **SHARED,
         **CARD,
-        version=4,
+        version=5,
         variant=lambda wildcards: wildcards.variant,
 
 

@@ -167,7 +167,7 @@ FILES = {
     "quantize": (1.5, 1.5, 0.3),
     "export_gguf": (1.2, 2, 1),
 }
-NARROW = ("fetch_model", "export_gguf")  # those whose files are not made of float32, where the model is not
+NARROW = ("fetch_model", "extract_subnet", "extract_variant", "export_gguf")  # those that write the model's own type
 
 
 def narrower(space: dict) -> int:

@@ -6,6 +6,7 @@ import shutil
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from conftest import ROPES, tiny_model
@@ -72,6 +73,19 @@ def test_logits_equal_the_super_network(family, family_folder, tmp_path, archite
     same_logits(family_folder, architecture, tmp_path)
     own = SUPPORTED[family] if architecture in ALIKE else f"Hetero{SUPPORTED[family]}"
     assert json.loads((tmp_path / "config.json").read_text())["architectures"] == [f"{own}ForCausalLM"]
+
+
+@pytest.mark.parametrize("variant", ["", "padded", "deci"])
+def test_weights_have_the_type_of_the_base_model(family_folder, tmp_path, variant):
+    """The super-network's are in float32, also where its configuration names what the base model was stored in."""
+    source = shutil.copytree(family_folder, tmp_path / "supernet")
+    config = json.loads((source / "config.json").read_text())
+    (source / "config.json").write_text(json.dumps(config | {"dtype": "bfloat16"}))
+    write_folder(source, MIXED, tmp_path / "narrow", "mit", variant=variant)
+    write_folder(family_folder, MIXED, tmp_path / "wide", "mit", variant=variant)
+    narrow, wide = (load_file(tmp_path / name / "model.safetensors") for name in ("narrow", "wide"))
+    assert narrow.keys() == wide.keys() and {each.dtype for each in wide.values()} == {torch.float32}
+    assert all(torch.equal(narrow[name], wide[name].bfloat16()) for name in wide)
 
 
 @pytest.mark.parametrize("rope", ROPES.values(), ids=ROPES)

@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import torch
 from safetensors.torch import save_file
 
 from llamanas.architecture import Architecture, ModelShape
@@ -11,7 +12,7 @@ from llamanas.artifacts import whole_file
 from llamanas.errors import LlamaNasError
 from llamanas.export.card import Run, model_card
 from llamanas.export.weights import PaddedTensors, SubnetTensors, WeightFile, is_plain, stored_as
-from llamanas.models.families import SUPPORTED, read_config, shape_of
+from llamanas.models.families import SUPPORTED, named_dtype, read_config, shape_of
 from llamanas.progress import progress
 
 TEMPLATE = Path(__file__).with_name("modeling_hetero_llama.py")
@@ -29,7 +30,8 @@ def write_folder(
     Where all layers are alike, the folder is an ordinary model of its family. Otherwise it brings its own modeling
     code, under a model type of its own, so that nothing loads it without that code. In the variant ``padded`` zeros
     make all layers alike, which costs what the narrower and missing parts had saved; ``deci`` is for vLLM's own class
-    of networks whose layers differ (:func:`deci_config`). The model card tells of ``run``.
+    of networks whose layers differ (:func:`deci_config`). Weights have the type that the base model's configuration
+    names. The model card tells of ``run``.
 
     Raises:
         LlamaNasError: weights missing or truncated, an unsupported network or one that the variant cannot hold, or no
@@ -51,7 +53,8 @@ def write_folder(
         weights = WeightFile(source / WEIGHTS)
         own = SubnetTensors(weights, architecture, shape)
         tensors = own if stored == architecture else PaddedTensors(own, SubnetTensors(weights, stored, shape))
-        cut = dict(progress(tensors.items(), "cut", len(tensors), "tensor"))
+        dtype = getattr(torch, named_dtype(config))
+        cut = {name: each.to(dtype) for name, each in progress(tensors.items(), "cut", len(tensors), "tensor")}
         save_file(cut, temporary, metadata={"format": "pt"})
         shutil.copymode(destination / "config.json", temporary)  # safetensors makes it readable by its owner alone
 

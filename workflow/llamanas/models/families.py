@@ -71,7 +71,11 @@ def read_config(path: str | Path) -> dict:
         raise LlamaNasError(f"cannot read the model's configuration {path}: {error}") from error
 
 
+def named_dtype(config: dict) -> str:
+    """The type of the weights that a config.json names."""
+    return config.get("dtype") or config.get("torch_dtype") or "float32"
+
+
 def bytes_per_parameter(config: dict, dtype: str) -> int:
     """Bytes of one weight as stored: of ``dtype``, or for ``auto`` of the type that config.json names."""
-    stored = config.get("dtype") or config.get("torch_dtype") or "float32"
-    return 4 if (stored if dtype == "auto" else dtype) == "float32" else 2
+    return 4 if (named_dtype(config) if dtype == "auto" else dtype) == "float32" else 2
