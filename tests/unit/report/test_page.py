@@ -112,6 +112,26 @@ def test_the_search_space_tells_of_heads_where_there_is_a_choice(
     assert "key-value heads" not in " ".join(Whole(page_of(results, figures, tmp_path)).text.split())
 
 
+def test_speeds_in_other_runtimes_are_shown_where_they_were_measured(
+    results: Results, figures: dict, page: str, tmp_path: Path
+) -> None:
+    assert "timed elsewhere" not in page
+    elsewhere = {"runtime": "onnxruntime 1.30 CUDA", "hardware": "a GPU", "batch": 8}
+    faster = [
+        row | elsewhere | {"decode_tokens_per_s": 1.25 * row["full_decode_tokens_per_s"]}
+        for row in results.speed
+        if (row["task"], row["pick"], row["precision"]) == ("mini_truthful", "half_way", "int8")
+    ]
+    both = replace(results, speed=[*results.speed, *faster])
+    text = page_of(both, figures, tmp_path)
+    shown = re.findall(r"<tr>(?:(?!</tr>).)*onnxruntime 1.30 CUDA.*?</tr>", text, re.DOTALL)
+    assert len(shown) == 1 == text.count("timed elsewhere"), "only in the task whose pick it is"
+    for words in ("half_way", "int8", "a GPU", "8, 128 tokens", "1.25×", "rounds 1.25 to 1.25", "100 against 80"):
+        assert words in shown[0]
+    rows = [summarize(each.picks, each.accuracy, each.speed, each.shape) for each in (results, both)]
+    assert rows[0] == rows[1], "the table of files keeps to the first runtime"
+
+
 def test_page_says_what_the_numbers_mean(results: Results, page: str) -> None:
     text = " ".join(Whole(page).text.split())
     noisy = sum(row["within_noise"] and row["pick"] != "full" for rows in results.picks.values() for row in rows)

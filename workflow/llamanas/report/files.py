@@ -1,9 +1,11 @@
 """The exported files as one chooses between them: size, speed, and accuracy against the full network's fp32 file."""
 
+from statistics import median
+
 from llamanas.randomness import generator
 from llamanas.report import words
 from llamanas.report.results import Results
-from llamanas.report.summary import FULL, paired_ratio, speed_key, speed_rounds
+from llamanas.report.summary import FULL, paired_ratio, speed_key, speed_rounds, timings
 from llamanas.select.statistics import paired_difference
 
 
@@ -39,6 +41,24 @@ def exported_files(task: str, results: Results, summary: list[dict]) -> list[dic
             | {"measured": f"benchmark/{task}/{row['pick']}/{row['precision']}/accuracy.parquet"}
         )
     return files
+
+
+def further_timings(task: str, results: Results) -> list[dict]:
+    """The files of a task in other runtimes, batch sizes and prompt lengths than :func:`exported_files` has.
+
+    Columns ``pick``, ``precision``, what they were timed in, the ratios ``prefill`` and ``decode``, and the median
+    ``decode_tokens_per_s`` beside that of what was timed in turn.
+    """
+    about = "pick", "precision", "runtime", "hardware", "batch", "prompt_tokens"
+    rates = "decode_tokens_per_s", "full_decode_tokens_per_s"
+    return [
+        {name: rounds[0][name] for name in about}
+        | {phase: paired_ratio(rounds, phase) for phase in ("prefill", "decode")}
+        | {name: median(row[name] for row in rounds) for name in rates}
+        for (searched, _, _), groups in timings(results.speed).items()
+        if searched in (None, task)
+        for rounds in groups[1:]
+    ]
 
 
 def recommended(files: list[dict]) -> dict:

@@ -11,7 +11,7 @@ from llamanas.benchmark.latency import sum_error
 from llamanas.report import words
 from llamanas.report.claims import judged_claims, read_claims
 from llamanas.report.comparison import REFERENCES
-from llamanas.report.files import exported_files, recommended
+from llamanas.report.files import exported_files, further_timings, recommended
 from llamanas.report.questions import question_view
 from llamanas.report.results import Results
 from llamanas.report.strip import strip
@@ -113,6 +113,7 @@ def task_view(task: str, results: Results, summary: list[dict]) -> dict:
         "full": full,
         "picks": pick_rows(task, results),
         "files": files,
+        "timings": further_timings(task, results),
         "headlines": headlines(task, results, files),
         "take": recommended(files) if files else None,
         "networks": network_rows(task, results),

@@ -56,14 +56,18 @@ def summarize(picks: dict[str, list[dict]], accuracy: list[dict], speed: list[di
     return [_summary_row(key, scores, rounds, parameters) for key in scores]
 
 
+def timings(speed: list[dict]) -> dict[tuple[str | None, str, str], list[list[dict]]]:
+    """The rounds of each file by :func:`speed_key`: a list for each runtime, batch size and prompt length."""
+    rounds: dict[tuple[str | None, str, str], dict[tuple, list[dict]]] = defaultdict(lambda: defaultdict(list))
+    for row in speed:
+        key = speed_key((row["task"], row["pick"], row["precision"]))
+        rounds[key][row["runtime"], row["batch"], row["prompt_tokens"]].append(row)
+    return {key: list(groups.values()) for key, groups in rounds.items()}
+
+
 def speed_rounds(speed: list[dict]) -> dict[tuple[str | None, str, str], list[dict]]:
     """The rounds of each file by :func:`speed_key`, in the runtime, batch size and prompt length that it has first."""
-    rounds: dict[tuple[str | None, str, str], list[dict]] = defaultdict(list)
-    for row in speed:
-        found = rounds[speed_key((row["task"], row["pick"], row["precision"]))]
-        if not found or all(row[name] == found[0][name] for name in ("runtime", "batch", "prompt_tokens")):
-            found.append(row)
-    return dict(rounds)
+    return {key: groups[0] for key, groups in timings(speed).items()}
 
 
 def speed_key(key: Key) -> tuple[str | None, str, str]:
