@@ -3,8 +3,8 @@
 import pytest
 
 from llamanas import compare
-from llamanas.artifacts import table_of, write_table
-from llamanas.compare import differences
+from llamanas.artifacts import SCHEMAS, table_of, write_table
+from llamanas.compare import common_networks, differences
 from llamanas.errors import LlamaNasError
 
 
@@ -41,6 +41,27 @@ def test_rows_and_tables_that_only_one_has_are_told(runs):
         "results/losses.parquet: 2 rows against 3",
         f"results/more.parquet: only in one run, not in {runs[1]}",
     ]
+
+
+def test_networks_that_both_searches_measured_are_compared_where_runs_differ(runs, monkeypatch, capsys):
+    def archive(run, generation: int, scores: dict[str, float]) -> None:
+        row = dict.fromkeys(SCHEMAS["archive"].names)
+        rows = [row | {"architecture": name, "search_score": score} for name, score in scores.items()]
+        write(run, f"search/sounds/generation-{generation}/archive", rows, "archive")
+
+    for run, last in zip(
+        runs, ({"full": 0.75, "a": 0.5, "b": 0.25}, {"full": 0.7505, "c": 0.5, "b": 0.248}), strict=True
+    ):
+        archive(run, 9, {"full": 0.0})
+        archive(run, 10, last)
+    assert [*common_networks(*runs)] == [
+        "sounds: 2 of 3 and 3 measured networks in both, search scores at most 0.0020 apart"
+    ]
+    assert [*common_networks(runs[0], runs[0].parent / "none")] == []
+    monkeypatch.setattr("sys.argv", ["compare", *map(str, runs)])
+    with pytest.raises(SystemExit) as stopped:
+        compare.main()
+    assert stopped.value.code == 1 and "sounds: 2 of 3 and 3" in capsys.readouterr().out.splitlines()[-1]
 
 
 def test_a_directory_without_a_run_is_refused(runs, tmp_path, monkeypatch, capsys):

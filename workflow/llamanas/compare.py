@@ -38,6 +38,32 @@ def differences(one: Path, other: Path, tolerance: float = 0.0) -> Iterator[str]
             yield f"{name}: {difference}"
 
 
+def common_networks(one: Path, other: Path) -> Iterator[str]:
+    """A line for every task that both runs searched: the networks that both measured, and how far their scores differ.
+
+    On another kind of machine trainings differ in the last digits, upon which a short search proposes other networks;
+    those that both met should have like scores all the same.
+
+    Raises:
+        LlamaNasError: a table cannot be read.
+    """
+    for task in sorted(path.name for path in (one / "results/search").glob("*/")):
+        measured = [_scores(run / "results/search" / task) for run in (one, other)]
+        if not all(measured):
+            continue
+        both = measured[0].keys() & measured[1].keys()
+        apart = max((abs(measured[0][name] - measured[1][name]) for name in both), default=0.0)
+        counts = " and ".join(str(len(scores)) for scores in measured)
+        yield f"{task}: {len(both)} of {counts} measured networks in both, search scores at most {apart:.4f} apart"
+
+
+def _scores(folder: Path) -> dict[str, float]:
+    """Search scores by architecture after the last generation in the folder of a task's search; none without one."""
+    found = sorted(folder.glob("generation-*/archive.parquet"), key=lambda path: int(path.parent.name.split("-")[1]))
+    rows = _read(found[-1]).select(["architecture", "search_score"]).to_pylist() if found else []
+    return {row["architecture"]: row["search_score"] for row in rows}
+
+
 def _read(path: Path) -> pa.Table:
     try:
         return pq.read_table(pa.BufferReader(read_content(path)))
@@ -76,6 +102,7 @@ def main() -> None:
     try:
         one, other = options.runs
         found = [*differences(one, other, options.tolerance)]
+        found += common_networks(one, other) if found else ()
     except LlamaNasError as error:
         raise SystemExit(f"error: {error}") from None
     tables = [path.stem for path in (one / "results").rglob("*.parquet")]
