@@ -161,8 +161,8 @@ def need(rule: str, config: dict, model: Model, items: Items | None = None) -> N
 FILES = {
     "fetch_model": (1.6, 2, 1),
     "build_supernet": (1.7, 2, 1),
-    "extract_subnet": (1.3, 2, 1),
-    "extract_variant": (1.3, 2, 1),
+    "extract_subnet": (1.6, 2, 1),
+    "extract_variant": (1.6, 2, 1),
     "export_onnx": (1.2, 3, 1),
     "quantize": (1.5, 1.5, 0.3),
     "export_gguf": (1.2, 2, 1),
