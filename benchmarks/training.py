@@ -33,7 +33,7 @@ import json
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
@@ -55,11 +55,12 @@ from llamanas.architecture import Architecture, ModelShape  # noqa: E402
 from llamanas.artifacts import read_table  # noqa: E402
 from llamanas.benchmark.speed import processor  # noqa: E402
 from llamanas.data.packing import divide, epochs  # noqa: E402
+from llamanas.finetune import train as training  # noqa: E402
 from llamanas.finetune.parallel import Team  # noqa: E402
 from llamanas.finetune.stages import Training, run_training  # noqa: E402
 from llamanas.finetune.strategies import Pass  # noqa: E402
-from llamanas.finetune.train import train  # noqa: E402
 from llamanas.models.decoder import Decoder, load_decoder  # noqa: E402
+from llamanas.progress import progress  # noqa: E402
 from llamanas.search.judge import Judge  # noqa: E402
 from llamanas.search.score import Scorer  # noqa: E402
 from llamanas.select.statistics import wilson_interval  # noqa: E402
@@ -74,8 +75,8 @@ VARIANTS: dict[str, dict] = {
     "stratified, random": {"strategy": "stratified", "sampling": "random"},
 }
 RATIOS = (1.0, 1.2, 1.3, 1.5, 1.75)
-WARM_STEPS, TIMED_STEPS, PROFILED_STEPS = 10, 5, 1  # warm-up compiles, for a size that comes late as well
-MEASURED_STEPS = 8  # of a strategy, to know how many make up its seconds
+WARM_STEPS, TIMED_STEPS, PROFILED_STEPS = 25, 10, 1  # warm-up compiles, for a size that comes late as well
+MEASURED_STEPS = 30  # of a strategy, to know how many make up its seconds
 BATCHES = {
     "cuda": {"plain": (16384, 24576, 32768), "workflow": (16384, 32768), "workflow, compiled": (16384, 32768, 65536)},
     "cpu": {"plain": (256,), "workflow": (256,)},
@@ -149,13 +150,13 @@ class Benchmark:
         section = "finetune" if stage == "finetune" else "supernet"
         chosen = self.config[section] | changes
         taught = stage == "train_supernet" and chosen["teacher"] == "finetuned"
-        training = Training(
+        task = Training(
             stage, source, destination / "model.safetensors", self.examples, chosen, self.options.seed, self.dtype,
             self.work / "resume", self.finetuned if taught else None, self.config["space"],
             self.importance if stage == "train_supernet" else [],
         )  # fmt: skip
         (self.work / "resume/state.zip").unlink(missing_ok=True)
-        seconds, losses = timed(lambda: run_training(self.options.device, Team(), training))
+        seconds, losses = timed(lambda: run_training(self.options.device, Team(), task))
         return seconds, losses
 
     def accuracies(self, folder: Path, **columns: Any) -> None:
@@ -181,12 +182,12 @@ class Benchmark:
         for name, changes in chosen.items():
             steps = changes.get("steps")
             if steps is None:
-                warm = self.work / "warm"
-                _, first, more = (
-                    self.run("train_supernet", self.finetuned, warm, **changes | {"steps": count})[0]
-                    for count in (2 + MEASURED_STEPS, 2, 2 + MEASURED_STEPS)  # first to compile
-                )
-                steps = int(self.options.seconds * MEASURED_STEPS / (more - first))
+                for _ in range(2):  # first to compile
+                    with noted_steps() as begun:
+                        self.run(
+                            "train_supernet", self.finetuned, self.work / "warm", **changes | {"steps": MEASURED_STEPS}
+                        )
+                steps = int(self.options.seconds * (len(begun) - 1) / (begun[-1] - begun[0]))
             folder = self.work / "trained"
             seconds, losses = self.run("train_supernet", self.finetuned, folder, **changes | {"steps": steps})
             tokens = sum({row["step"]: row["tokens"] for row in losses}.values())
@@ -253,7 +254,7 @@ class Benchmark:
 
         with tempfile.TemporaryDirectory() as folder:
             about = self.examples, chosen, self.options.seed, self.dtype, Path(folder), teacher
-            losses = train(decoder, plan, *about)
+            losses = training.train(decoder, plan, *about)
         clock.finish([row["tokens"] for row in losses[:: len(passes)]])
 
 
@@ -391,6 +392,23 @@ class Plain:
             if step >= 0:
                 done.append(sum(map(len, texts)))
         clock.finish(done)
+
+
+@contextlib.contextmanager
+def noted_steps() -> Iterator[list[float]]:
+    """When each step of a training began, by the clock."""
+    begun: list[float] = []
+
+    def noting(*about: Any) -> Iterator[Any]:
+        for item in progress(*about):
+            begun.append(perf_counter())
+            yield item
+
+    training.progress = noting
+    try:
+        yield begun
+    finally:
+        training.progress = progress
 
 
 def timed(function: Callable[[], Any]) -> tuple[float, Any]:

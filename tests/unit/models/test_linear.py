@@ -64,3 +64,13 @@ def test_three_products_are_taken_in_inference_on_fast_gpus_alone(
     tolerance = 0.1 if dtype == torch.bfloat16 else 1e-5
     torch.testing.assert_close(y, factor * F.linear(x, weight) + bias, atol=tolerance, rtol=tolerance)
     assert torch.get_float32_matmul_precision() == "highest"
+
+
+def test_compiles_as_one_graph_on_a_gpu():
+    """A break in each product would double the time of a compiled training."""
+    x, weight = torch.randn(2048, 64), WEIGHT
+    compiled = torch.compile(module._on_gpu, fullgraph=True, backend="eager")
+    for dtype in (torch.float32, torch.bfloat16):
+        torch.testing.assert_close(
+            compiled(x.to(dtype), weight.to(dtype), None), F.linear(x.to(dtype), weight.to(dtype))
+        )

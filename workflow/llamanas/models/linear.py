@@ -69,7 +69,7 @@ def _has_fast_tf32(device: torch.device) -> bool:
 
 def _on_gpu(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     plain = x.dtype == weight.dtype == torch.float32 and not torch.is_autocast_enabled("cuda")
-    inference = torch.is_inference_mode_enabled() and not torch.compiler.is_compiling()
+    inference = not torch.compiler.is_compiling() and torch.is_inference_mode_enabled()
     large = plain and inference and x.numel() >= ROWS * x.shape[-1] and _has_fast_tf32(x.device)
     kernels = triton_kernels() if large else None
     if kernels is None:
