@@ -8,8 +8,9 @@ EXPORTED = ["full", *[pick for pick in config["export"]["picks"] if pick != "ful
 SEARCH = {
     key: value
     for key, value in config["search"].items()
-    if key not in ("chunks", "generations", "keep_answers")
+    if key not in ("chunks", "generations", "keep_answers", "replay")
 }
+REPLAYS = SEARCH["algorithm"] == "replay"
 # Latencies are measured only where the search asks for them.
 LATENCY = (
     "latency" in (SEARCH["objective"], SEARCH["second_objective"])

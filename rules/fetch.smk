@@ -1,10 +1,11 @@
-"""The only rules that reach for the network: base model, tasks, instructions."""
+"""What comes from outside: base model, tasks, instructions, networks of another run. Only here is the network used."""
 
 
 localrules:
     fetch_model,
     fetch_task,
     fetch_instructions,
+    fetch_published,
 
 
 rule fetch_model:
@@ -51,3 +52,20 @@ rule fetch_task:
         members=lambda wildcards: config["groups"].get(wildcards.task, [wildcards.task]),
     script:
         "../workflow/scripts/fetch_task.py"
+
+
+rule fetch_published:
+    output:
+        published=RESULTS / "search/{task}/published.parquet",
+    log:
+        LOGS / "fetch_published/{task}.log",
+    benchmark:
+        LOGS / "fetch_published/{task}.tsv"
+    conda:
+        "../envs/tables.yaml"
+    params:
+        **SHARED,
+        version=1,
+        replay=config["search"]["replay"],
+    script:
+        "../workflow/scripts/fetch_published.py"

@@ -54,6 +54,7 @@ rule propose_candidates:
     input:
         latency=rules.measure_latency.output.latency if LATENCY else [],
         archive=earlier_archive,
+        published=rules.fetch_published.output.published if REPLAYS else [],
         config=rules.build_supernet.output.config,
         space=rules.build_supernet.output.space,
         importance=rules.build_supernet.output.importance,

@@ -162,3 +162,12 @@ def test_settings_page_is_current():
     from llamanas import reference
 
     assert reference.page() == reference.PAGE.read_text(), "run: python -m llamanas.reference"
+
+
+def test_a_replay_has_one_generation_and_its_networks_from_outside(tmp_path):
+    search = {"algorithm": "replay", "replay": "published/{task}.parquet"}
+    (tmp_path / "replay.yaml").write_text(yaml.safe_dump({"search": search}))
+    run = snakemake(tmp_path, "-n", "--configfile", "replay.yaml")
+    plan = {name.removeprefix("llamanas_"): count for name, count in planned_jobs(run.stdout).items()}
+    one = {"propose_candidates": 3, "evaluate_chunk": 6, "collect_generation": 3}
+    assert plan == DEFAULT | one | {"fetch_published": 3}, run.stdout

@@ -18,6 +18,7 @@ from transformers import AutoModelForCausalLM
 
 from llamanas import settings
 from llamanas.artifacts import SCHEMAS, provenance_of, read_table
+from llamanas.compare import replayed_networks
 from llamanas.data.packing import epochs, pack
 from llamanas.models.decoder import load_decoder
 from llamanas.models.families import read_config, shape_of
@@ -71,7 +72,7 @@ def test_every_parquet_has_its_schema_and_provenance(finished):
         names.add(stamp["artifact"])
         read_table(path, stamp["artifact"])
         assert stamp["seed"] == 7 and stamp["stage"] and stamp["packages"]["llamanas"]
-    assert names == SCHEMAS.keys() - {"heats", "latency", "latency_checks", "survivors", "transfer"}
+    assert names == SCHEMAS.keys() - {"heats", "latency", "latency_checks", "published", "survivors", "transfer"}
 
 
 def test_archive_holds_every_measured_architecture_once(finished):
@@ -424,3 +425,17 @@ def test_racing_spares_items_and_is_the_same_for_any_number_of_chunks(finished, 
         if row["n_search"] == 40:
             for name in ("search_score", "search_accuracy"):
                 assert row[name] == pytest.approx(alone[row["architecture"]][name], abs=1e-6)
+
+
+def test_a_replay_finds_what_was_published(finished, tmp_path):
+    """Trainings on the same machine are equal, and so are then scores, front and accuracies."""
+    folder = copy_of_trainings(finished, tmp_path)
+    published = finished / "results/search/{task}/front.parquet"
+    made = make(
+        folder, changed(folder, search={"algorithm": "replay", "replay": str(published)}), f"{SEARCH}/front.parquet"
+    )
+    assert made["fetch_published"] == made["propose_candidates"] == 1
+    front = read_table(finished / f"{SEARCH}/front.parquet", "front").num_rows
+    ((line, agrees),) = replayed_networks(folder)
+    assert agrees and line.startswith(f"tiny_sounds: {front} of {front} published networks measured"), line
+    assert line.endswith("accuracies on the report split at most 0.0 points apart"), line

@@ -4,7 +4,7 @@ import pytest
 
 from llamanas import compare
 from llamanas.artifacts import SCHEMAS, table_of, write_table
-from llamanas.compare import common_networks, differences
+from llamanas.compare import common_networks, differences, replayed_networks
 from llamanas.errors import LlamaNasError
 
 
@@ -71,3 +71,48 @@ def test_a_directory_without_a_run_is_refused(runs, tmp_path, monkeypatch, capsy
     with pytest.raises(SystemExit) as stopped:
         compare.main()
     assert stopped.value.code == 0 and "1 tables are equal, 0 hold" in capsys.readouterr().out
+
+
+def test_a_run_is_compared_with_what_it_replays(tmp_path, monkeypatch, capsys):
+    def table(name: str, artifact: str, rows: list[dict]) -> None:
+        blank = dict.fromkeys(SCHEMAS[artifact].names)
+        write(tmp_path, f"search/sounds/{name}", [blank | row for row in rows], artifact)
+
+    def compared(*options: str) -> tuple[int, str]:
+        monkeypatch.setattr("sys.argv", ["compare", str(tmp_path), *options])
+        with pytest.raises(SystemExit) as stopped:
+            compare.main()
+        return stopped.value.code, capsys.readouterr().out.strip()
+
+    there = {"full": (0.75, 0.5), "a": (0.5, 0.25), "b": (0.25, None)}
+    table(
+        "published",
+        "published",
+        [{"architecture": n, "search_score": s, "report_accuracy": r} for n, (s, r) in there.items()],
+    )
+    table(
+        "generation-0/archive",
+        "archive",
+        [{"architecture": n, "search_score": s} for n, s in (("full", 0.751), ("a", 0.5))],
+    )
+    assert compared("--tolerance", "0.1") == (
+        1,
+        "sounds: 2 of 3 published networks measured, search scores at most 0.0010 apart",
+    )
+    scores = {"full": 0.751, "a": 0.5, "b": 0.25, "own": 0.1}
+    table("generation-0/archive", "archive", [{"architecture": n, "search_score": s} for n, s in scores.items()])
+    table(
+        "front",
+        "front",
+        [{"architecture": n, "report_accuracy": r} for n, r in (("full", 0.51), ("b", 0.1), ("own", 0.0))],
+    )
+    line = (
+        "sounds: 3 of 3 published networks measured, search scores at most 0.0010 apart; "
+        "1 on both fronts, accuracies on the report split at most 1.0 points apart"
+    )
+    assert compared("--tolerance", "0.002") == (0, line) and compared() == (1, line)
+
+
+def test_a_run_that_replays_nothing_is_told(runs):
+    with pytest.raises(LlamaNasError, match="replays no other run"):
+        [*replayed_networks(runs[0])]

@@ -30,6 +30,11 @@ def test_every_training_has_the_same_settings_but_for_its_own():
     assert own["supernet"] > own["heal"] | {"strategy", "teacher", "sampling"}
 
 
+def test_a_replay_has_no_further_generations():
+    replay = {"algorithm": "replay", "replay": "front.parquet", "generations": 3}
+    assert settings.complete({"search": replay})["search"]["generations"] == 0
+
+
 def test_every_key_is_described():
     def undescribed(schema: dict, path: str) -> list[str]:
         found = []
@@ -73,6 +78,8 @@ def test_every_key_is_described():
         ({"results": "../elsewhere"}, "results"),
         ({"results": "/absolute"}, "results"),
         ({"search": 3}, "search"),
+        ({"search": {"algorithm": "replay"}}, "search.algorithm is 'replay' and search.replay is None"),
+        ({"search": {"replay": "front.parquet"}}, "search.algorithm is 'linas' and search.replay is 'front.parquet'"),
         ({"finetune": {"strategy": "alternate"}}, "finetune: .*'strategy'"),
         ({"supernet": {"strategy": "once"}}, "supernet.strategy.*'once'"),
         ({"heal": {"method": "half"}}, "heal.method.*'half'"),

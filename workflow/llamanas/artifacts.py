@@ -127,6 +127,9 @@ _COLUMNS: dict[str, dict[str, pa.DataType]] = {
     },
     # Networks from which the table was not made: their sum, and what they take as a whole.
     "latency_checks": _ARCHITECTURE | {"measured": pa.int64()},
+    # Networks of another run that algorithm replay measures, with what they had there; from a table of all measured
+    # ones no report_accuracy is known.
+    "published": _ARCHITECTURE | {"search_score": pa.float64(), "report_accuracy": pa.float64()},
     "candidates": _CANDIDATE,
     "scores": {"architecture": pa.string()} | _SEARCH,
     "archive": _CANDIDATE | _SEARCH,
@@ -349,6 +352,17 @@ def read_table(path: str | Path, name: str) -> pa.Table:
             "another version of the workflow; delete it and run again to make it anew."
         )
     return table
+
+
+def artifact_of(path: str | Path) -> str | None:
+    """Name of the artifact that a Parquet file holds; none if another program wrote it.
+
+    Raises:
+        LlamaNasError: the file is missing or damaged.
+    """
+    with _readable(path):
+        name: str | None = provenance_of(pq.read_table(pa.BufferReader(read_content(path)))).get("artifact")
+        return name
 
 
 def read_content(path: str | Path) -> bytes:

@@ -1,4 +1,7 @@
-"""Whether two runs agree: `python -m llamanas.compare RUN RUN [--tolerance X]`."""
+"""Whether two runs agree: `python -m llamanas.compare RUN RUN [--tolerance X]`.
+
+With one run, whether it agrees with what it replays (`search.algorithm: replay`).
+"""
 
 import argparse
 from collections.abc import Iterator
@@ -57,6 +60,41 @@ def common_networks(one: Path, other: Path) -> Iterator[str]:
         yield f"{task}: {len(both)} of {counts} measured networks in both, search scores at most {apart:.4f} apart"
 
 
+def replayed_networks(run: Path, tolerance: float = 0.0) -> Iterator[tuple[str, bool]]:
+    """A line for every task of a run that replays another one, and whether all published networks are as they were.
+
+    They are if all were measured, with search scores at most ``tolerance`` apart. Accuracies on the report split are
+    told where both runs have the network on their front; one answer more may be right.
+
+    Raises:
+        LlamaNasError: the run replays nothing, or a table cannot be read.
+    """
+    tables = sorted((run / "results/search").glob("*/published.parquet"))
+    if not tables:
+        raise LlamaNasError(f"{run} replays no other run (search.algorithm: replay); give two runs to compare.")
+    for table in tables:
+        published = {row["architecture"]: row for row in _read(table).to_pylist()}
+        scores = _scores(table.parent)
+        both = published.keys() & scores.keys()
+        apart = max((abs(published[name]["search_score"] - scores[name]) for name in both), default=0.0)
+        line = f"{table.parent.name}: {len(both)} of {len(published)} published networks measured"
+        if both:
+            line += f", search scores at most {apart:.4f} apart"
+        if pairs := [*_accuracies(table.parent, published)]:
+            far = 100 * max(abs(here - there) for here, there in pairs)
+            line += f"; {len(pairs)} on both fronts, accuracies on the report split at most {far:.1f} points apart"
+        yield line, len(both) == len(published) and apart <= tolerance
+
+
+def _accuracies(folder: Path, published: dict[str, dict]) -> Iterator[tuple[float, float]]:
+    """Accuracy here and there of each published network that is on the front of the task's search in the folder."""
+    front = _read(folder / "front.parquet").to_pylist() if (folder / "front.parquet").exists() else []
+    for row in front:
+        there = published.get(row["architecture"], {}).get("report_accuracy")
+        if there is not None:
+            yield row["report_accuracy"], there
+
+
 def _scores(folder: Path) -> dict[str, float]:
     """Search scores by architecture after the last generation in the folder of a task's search; none without one."""
     found = sorted(folder.glob("generation-*/archive.parquet"), key=lambda path: int(path.parent.name.split("-")[1]))
@@ -95,12 +133,19 @@ def _equal(a: object, b: object, tolerance: float) -> bool:
 
 def main() -> None:
     """Print what differs; the exit status is 1 if anything does."""
-    parser = argparse.ArgumentParser(prog="python -m llamanas.compare", description="Whether two runs agree.")
-    parser.add_argument("runs", nargs=2, type=Path, help="directories of the runs")
+    parser = argparse.ArgumentParser(
+        prog="python -m llamanas.compare", description="Whether two runs agree, or a run with the one that it replays."
+    )
+    parser.add_argument("run", type=Path, help="directory of a run")
+    parser.add_argument("other", nargs="?", type=Path, help="of another; without it, what the run replays")
     parser.add_argument("--tolerance", type=float, default=0.0, help="by how much numbers may differ")
     options = parser.parse_args()
     try:
-        one, other = options.runs
+        one, other = options.run, options.other
+        if other is None:
+            lines = [*replayed_networks(one, options.tolerance)]
+            print("\n".join(line for line, _ in lines))
+            raise SystemExit(not all(agrees for _, agrees in lines))
         found = [*differences(one, other, options.tolerance)]
         found += common_networks(one, other) if found else ()
     except LlamaNasError as error:

@@ -44,6 +44,7 @@ def complete(config: dict) -> dict:
             "elsewhere."
         )
     _require_template(config["instructions"]["template"])
+    _complete_replay(config["search"])
     quantize = config["quantize"]
     quantize["recipes"] = complete_recipes(quantize["recipes"], config["export"]["precisions"])
     return config
@@ -114,6 +115,22 @@ def _require_template(template: str) -> None:
     for _, field, form, conversion in parts:
         if field not in (None, "instruction", "input") or form or conversion:
             raise LlamaNasError(f"instructions.template has the field {field!r}; expected instruction and input alone.")
+
+
+def _complete_replay(search: dict) -> None:
+    """Leave algorithm replay one generation; refuse it without networks to measure, and such with another algorithm.
+
+    Raises:
+        LlamaNasError: with both settings.
+    """
+    if (search["algorithm"] == "replay") != (search["replay"] is not None):
+        raise LlamaNasError(
+            f"search.algorithm is {search['algorithm']!r} and search.replay is {search['replay']!r}; to measure the "
+            "networks of another run again, set the former to 'replay' and the latter to its table of them, else leave "
+            "both out."
+        )
+    if search["algorithm"] == "replay":
+        search["generations"] = 0
 
 
 def _with_defaults(value: Any, schema: dict) -> Any:

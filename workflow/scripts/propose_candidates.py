@@ -16,4 +16,5 @@ with job(snakemake) as run:
     seed = run.seed(run.wildcards.task, generation)
     importance, search = run.rows("importance"), run.params["search"]
     size = bytes_per_parameter(config, run.params["dtype"])
-    run.write("candidates", propose(space, shape_of(config), archive, importance, search, generation, seed, size))
+    about = archive, importance, search, generation, seed, size, run.rows("published")
+    run.write("candidates", propose(space, shape_of(config), *about))
