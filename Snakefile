@@ -25,6 +25,7 @@ from llamanas.devices import ONNX_ON_GPU, check_gpus, check_runtimes, visible_gp
 from llamanas.errors import LlamaNasError
 from llamanas.quantize.recipes import FLOAT, MEASURED
 from llamanas.resources import known_model, memory_mb, runtime_minutes
+from llamanas.search.replay import counted
 from llamanas.slurm import cancel_leftovers
 
 
@@ -32,7 +33,7 @@ configfile: ROOT / "config/config.yaml"
 
 
 try:
-    config = settings.complete(config)
+    config = counted(settings.complete(config))
 except LlamaNasError as error:
     raise WorkflowError(str(error)) from None
 

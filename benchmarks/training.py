@@ -59,6 +59,7 @@ from llamanas.finetune import train as training  # noqa: E402
 from llamanas.finetune.parallel import Team  # noqa: E402
 from llamanas.finetune.stages import Training, run_training  # noqa: E402
 from llamanas.finetune.strategies import Pass  # noqa: E402
+from llamanas.finetune.train import LOSSES_AT_ONCE  # noqa: E402
 from llamanas.models.decoder import Decoder, load_decoder  # noqa: E402
 from llamanas.progress import progress  # noqa: E402
 from llamanas.search.judge import Judge  # noqa: E402
@@ -76,7 +77,7 @@ VARIANTS: dict[str, dict] = {
 }
 RATIOS = (1.0, 1.2, 1.3, 1.5, 1.75)
 WARM_STEPS, TIMED_STEPS, PROFILED_STEPS = 25, 10, 1  # warm-up compiles, for a size that comes late as well
-MEASURED_STEPS = 30  # of a strategy, to know how many make up its seconds
+MEASURED_STEPS = 2 * LOSSES_AT_ONCE + 1  # of a strategy, to know how many make up its seconds
 BATCHES = {
     "cuda": {"plain": (16384, 24576, 32768), "workflow": (16384, 32768), "workflow, compiled": (16384, 32768, 65536)},
     "cpu": {"plain": (256,), "workflow": (256,)},
@@ -187,7 +188,8 @@ class Benchmark:
                         self.run(
                             "train_supernet", self.finetuned, self.work / "warm", **changes | {"steps": MEASURED_STEPS}
                         )
-                steps = int(self.options.seconds * (len(begun) - 1) / (begun[-1] - begun[0]))
+                # The loop waits for the GPU where it reads losses alone: before these two steps.
+                steps = int(self.options.seconds * LOSSES_AT_ONCE / (begun[-1] - begun[LOSSES_AT_ONCE]))
             folder = self.work / "trained"
             seconds, losses = self.run("train_supernet", self.finetuned, folder, **changes | {"steps": steps})
             tokens = sum({row["step"]: row["tokens"] for row in losses}.values())

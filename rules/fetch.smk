@@ -55,6 +55,8 @@ rule fetch_task:
 
 
 rule fetch_published:
+    input:
+        config=rules.fetch_model.output.config,
     output:
         published=RESULTS / "search/{task}/published.parquet",
     log:
@@ -67,5 +69,6 @@ rule fetch_published:
         **SHARED,
         version=1,
         replay=config["search"]["replay"],
+        space=config["space"],
     script:
         "../workflow/scripts/fetch_published.py"

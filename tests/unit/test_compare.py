@@ -74,9 +74,12 @@ def test_a_directory_without_a_run_is_refused(runs, tmp_path, monkeypatch, capsy
 
 
 def test_a_run_is_compared_with_what_it_replays(tmp_path, monkeypatch, capsys):
-    def table(name: str, artifact: str, rows: list[dict]) -> None:
+    def table(name: str, artifact: str, *rows: dict) -> None:
         blank = dict.fromkeys(SCHEMAS[artifact].names)
         write(tmp_path, f"search/sounds/{name}", [blank | row for row in rows], artifact)
+
+    def measured(**scores: float) -> list[dict]:
+        return [{"architecture": name, "search_score": score} for name, score in scores.items()]
 
     def compared(*options: str) -> tuple[int, str]:
         monkeypatch.setattr("sys.argv", ["compare", str(tmp_path), *options])
@@ -84,35 +87,26 @@ def test_a_run_is_compared_with_what_it_replays(tmp_path, monkeypatch, capsys):
             compare.main()
         return stopped.value.code, capsys.readouterr().out.strip()
 
-    there = {"full": (0.75, 0.5), "a": (0.5, 0.25), "b": (0.25, None)}
-    table(
-        "published",
-        "published",
-        [{"architecture": n, "search_score": s, "report_accuracy": r} for n, (s, r) in there.items()],
-    )
-    table(
-        "generation-0/archive",
-        "archive",
-        [{"architecture": n, "search_score": s} for n, s in (("full", 0.751), ("a", 0.5))],
-    )
-    assert compared("--tolerance", "0.1") == (
-        1,
-        "sounds: 2 of 3 published networks measured, search scores at most 0.0010 apart",
-    )
-    scores = {"full": 0.751, "a": 0.5, "b": 0.25, "own": 0.1}
-    table("generation-0/archive", "archive", [{"architecture": n, "search_score": s} for n, s in scores.items()])
-    table(
-        "front",
-        "front",
-        [{"architecture": n, "report_accuracy": r} for n, r in (("full", 0.51), ("b", 0.1), ("own", 0.0))],
-    )
+    accuracies = {"full": 1.0, "a": 0.5, "b": None}
+    rows = measured(full=0.75, a=0.5, b=0.25)
+    table("published", "published", *(row | {"report_accuracy": accuracies[row["architecture"]]} for row in rows))
+    table("generation-0/archive", "archive", *measured(full=0.751, a=0.5))
+    table("generation-1/archive", "archive", *measured(full=0.75, a=0.5, b=0.25))  # of an earlier search in this folder
+    line = "sounds: 2 of 3 published networks measured, search scores at most 0.0010 apart"
+    assert compared("--tolerance", "0.1") == (1, line)
+
+    table("generation-0/archive", "archive", *measured(full=0.751, a=0.5, b=0.25, own=0.1))
+    credits = {"full": (1, 0, 1, 1), "a": (1, 1, 0, 0), "own": (0, 0, 0, 0)}
+    answers = [(name, str(item), credit) for name, each in credits.items() for item, credit in enumerate(each)]
+    columns = "architecture", "item", "credit"
+    table("answers", "answers", *(dict(zip(columns, answer, strict=True)) for answer in answers))
     line = (
         "sounds: 3 of 3 published networks measured, search scores at most 0.0010 apart; "
-        "1 on both fronts, accuracies on the report split at most 1.0 points apart"
+        "accuracies of 2 on the report split at most 25.0 points apart"
     )
     assert compared("--tolerance", "0.002") == (0, line) and compared() == (1, line)
 
 
 def test_a_run_that_replays_nothing_is_told(runs):
-    with pytest.raises(LlamaNasError, match="replays no other run"):
+    with pytest.raises(LlamaNasError, match="no results of search.algorithm 'replay'"):
         [*replayed_networks(runs[0])]

@@ -6,6 +6,8 @@ import yaml
 from llamanas import settings
 from llamanas.errors import LlamaNasError
 
+REPLAY = {"algorithm": "replay", "replay": "{task}.parquet"}
+
 
 def test_empty_configuration_takes_every_default():
     config = settings.complete({})
@@ -31,8 +33,7 @@ def test_every_training_has_the_same_settings_but_for_its_own():
 
 
 def test_a_replay_has_no_further_generations():
-    replay = {"algorithm": "replay", "replay": "front.parquet", "generations": 3}
-    assert settings.complete({"search": replay})["search"]["generations"] == 0
+    assert settings.complete({"search": REPLAY | {"generations": 3}})["search"]["generations"] == 0
 
 
 def test_every_key_is_described():
@@ -80,6 +81,9 @@ def test_every_key_is_described():
         ({"search": 3}, "search"),
         ({"search": {"algorithm": "replay"}}, "search.algorithm is 'replay' and search.replay is None"),
         ({"search": {"replay": "front.parquet"}}, "search.algorithm is 'linas' and search.replay is 'front.parquet'"),
+        ({"search": {"algorithm": "replay", "replay": "front.parquet"}}, "for 3 tasks; put {task} where"),
+        ({"search": REPLAY | {"racing": True}}, "leave out racing and limits"),
+        ({"search": REPLAY | {"limits": {"parameters": [0, 9]}}}, "leave out racing and limits"),
         ({"finetune": {"strategy": "alternate"}}, "finetune: .*'strategy'"),
         ({"supernet": {"strategy": "once"}}, "supernet.strategy.*'once'"),
         ({"heal": {"method": "half"}}, "heal.method.*'half'"),

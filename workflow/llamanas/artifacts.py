@@ -354,17 +354,6 @@ def read_table(path: str | Path, name: str) -> pa.Table:
     return table
 
 
-def artifact_of(path: str | Path) -> str | None:
-    """Name of the artifact that a Parquet file holds; none if another program wrote it.
-
-    Raises:
-        LlamaNasError: the file is missing or damaged.
-    """
-    with _readable(path):
-        name: str | None = provenance_of(pq.read_table(pa.BufferReader(read_content(path)))).get("artifact")
-        return name
-
-
 def read_content(path: str | Path) -> bytes:
     """The bytes of a Parquet file, whose checksum holds if it has one.
 

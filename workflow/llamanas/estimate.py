@@ -22,6 +22,7 @@ from llamanas.errors import LlamaNasError
 from llamanas.models.families import read_config
 from llamanas.report.usage import usage_by_rule, usage_rows
 from llamanas.resources import AT_ONCE, TRAININGS, Items, Model, known_model, memory_mb, need, uses_gpu
+from llamanas.search.replay import counted
 
 GB = 1e9
 WITH_TORCH = ("fetch_", "build_", "extract_", "export_")  # rules that load PyTorch, besides those that may use a GPU
@@ -70,7 +71,7 @@ def configured(configfiles: list[Path]) -> dict:
             update_config(config, yaml.safe_load(configfile.read_text()) or {})
         except (OSError, yaml.YAMLError, AttributeError, TypeError) as error:
             raise LlamaNasError(f"{configfile} is not a readable YAML configuration: {error}") from error
-    return settings.complete(config)
+    return counted(settings.complete(config))
 
 
 def counted_items(config: dict) -> Items:

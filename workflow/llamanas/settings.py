@@ -44,7 +44,7 @@ def complete(config: dict) -> dict:
             "elsewhere."
         )
     _require_template(config["instructions"]["template"])
-    _complete_replay(config["search"])
+    _complete_replay(config)
     quantize = config["quantize"]
     quantize["recipes"] = complete_recipes(quantize["recipes"], config["export"]["precisions"])
     return config
@@ -117,20 +117,30 @@ def _require_template(template: str) -> None:
             raise LlamaNasError(f"instructions.template has the field {field!r}; expected instruction and input alone.")
 
 
-def _complete_replay(search: dict) -> None:
-    """Leave algorithm replay one generation; refuse it without networks to measure, and such with another algorithm.
+def _complete_replay(config: dict) -> None:
+    """Leave algorithm replay one generation.
 
     Raises:
-        LlamaNasError: with both settings.
+        LlamaNasError: it lacks networks to measure, or a table for each task, or would leave some out; or another
+            algorithm is given such networks.
     """
+    search = config["search"]
     if (search["algorithm"] == "replay") != (search["replay"] is not None):
         raise LlamaNasError(
             f"search.algorithm is {search['algorithm']!r} and search.replay is {search['replay']!r}; to measure the "
             "networks of another run again, set the former to 'replay' and the latter to its table of them, else leave "
             "both out."
         )
-    if search["algorithm"] == "replay":
-        search["generations"] = 0
+    if search["algorithm"] != "replay":
+        return
+    if len(config["tasks"]) > 1 and "{task}" not in search["replay"]:
+        raise LlamaNasError(
+            f"search.replay is {search['replay']!r} for {len(config['tasks'])} tasks; put {{task}} where the task's "
+            "name stands in the path of its table, or name one task in `tasks`."
+        )
+    if search["racing"] or any(search["limits"].values()):
+        raise LlamaNasError("search.algorithm 'replay' measures every network in full: leave out racing and limits.")
+    search["generations"] = 0
 
 
 def _with_defaults(value: Any, schema: dict) -> Any:

@@ -67,7 +67,7 @@ def test_three_products_are_taken_in_inference_on_fast_gpus_alone(
 
 
 def test_compiles_as_one_graph_on_a_gpu():
-    """A break in each product would double the time of a compiled training."""
+    """A break in each product leaves the GPU waiting for the host."""
     x, weight = torch.randn(2048, 64), WEIGHT
     compiled = torch.compile(module._on_gpu, fullgraph=True, backend="eager")
     for dtype in (torch.float32, torch.bfloat16):

@@ -1,31 +1,72 @@
 """Networks of another run, from its tables."""
 
+import os
+from pathlib import Path
+
 import pytest
 
 from llamanas.artifacts import SCHEMAS, table_of, write_table
 from llamanas.errors import LlamaNasError
-from llamanas.search.replay import published_rows
+from llamanas.search.replay import counted, published_rows
+from llamanas.settings import complete
+from synthetic_search import Problem
+
+PROBLEM = Problem(4, 0)
 
 
-def written(path, artifact: str, rows: list[dict]):
+@pytest.fixture(autouse=True)
+def inside(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def write(name: str, artifact: str, networks: list, **columns: object) -> None:
     blank = dict.fromkeys(SCHEMAS[artifact].names)
-    write_table(path, artifact, table_of(artifact, [blank | row for row in rows]), {})
-    return path
+    rows = [blank | network.row(PROBLEM.shape, 4) | columns for network in networks]
+    write_table(name, artifact, table_of(artifact, rows), {})
 
 
-@pytest.mark.parametrize(("artifact", "accuracy"), [("front", 0.5), ("archive", None)])
-def test_a_front_or_all_that_was_measured_can_be_replayed(tmp_path, artifact, accuracy):
-    row = {"architecture": "a", "kv_heads": [1, 2], "intermediate_sizes": [0, 8], "search_score": 0.25}
-    rows = published_rows(written(tmp_path / "t.parquet", artifact, [row | {"report_accuracy": accuracy}]
-                                  if artifact == "front" else [row]))  # fmt: skip
-    assert [{k: v for k, v in r.items() if k in row} for r in rows] == [row]
-    assert table_of("published", rows)["report_accuracy"].to_pylist() == [accuracy]
+def published(name: str = "{task}.parquet", problem: Problem = PROBLEM) -> list[dict]:
+    return published_rows(name, "sounds", problem.space, problem.shape)
 
 
-def test_what_holds_no_measured_networks_is_refused(tmp_path):
-    with pytest.raises(LlamaNasError, match="holds artifact 'candidates'; expected a table of measured networks"):
-        published_rows(written(tmp_path / "c.parquet", "candidates", [{"architecture": "a"}]))
-    with pytest.raises(LlamaNasError, match="holds no network"):
-        published_rows(written(tmp_path / "f.parquet", "front", []))
-    with pytest.raises(LlamaNasError, match="none.parquet"):
-        published_rows(tmp_path / "none.parquet")
+@pytest.mark.parametrize(("artifact", "columns"), [("front", {"report_accuracy": 0.5}), ("archive", {})])
+def test_a_front_or_all_that_was_measured_can_be_replayed(artifact, columns):
+    networks = [PROBLEM.space.smallest, PROBLEM.space.full]
+    write("sounds.parquet", artifact, networks, search_score=0.25, **columns)
+    rows = published()
+    assert [row["architecture"] for row in rows] == [network.id for network in networks]
+    assert {(row["search_score"], row["report_accuracy"]) for row in rows} == {(0.25, columns.get("report_accuracy"))}
+    table_of("published", rows)
+
+
+def test_other_networks_are_refused():
+    write("sounds.parquet", "front", [PROBLEM.space.smallest])
+    other = Problem(4, 0, intermediate_sizes=[96])
+    with pytest.raises(LlamaNasError, match="for sounds, which this run's search space lacks"):
+        published(problem=other)
+    write("sounds.parquet", "front", [PROBLEM.space.full], parameters=1)  # a model as deep and as wide, of other tokens
+    with pytest.raises(LlamaNasError, match="whose size is another here"):
+        published()
+
+
+def test_what_holds_no_measured_networks_is_refused():
+    with pytest.raises(LlamaNasError, match="names sounds.parquet; there is no such file in .* nor in "):
+        published()
+    write("candidates.parquet", "candidates", [PROBLEM.space.full])
+    write("empty.parquet", "front", [])
+    Path("text.parquet").write_text("no table")
+    for name in ("candidates", "empty", "text"):
+        with pytest.raises(LlamaNasError, match=f"{name}.parquet, from which no networks can be read") as refused:
+            published(f"{name}.parquet")
+        assert "elete" not in str(refused.value)  # it is another's table
+
+
+def test_the_population_is_what_is_replayed():
+    write("a.parquet", "front", [PROBLEM.space.full])
+    write("b.parquet", "archive", [PROBLEM.space.full, PROBLEM.space.smallest])
+    assert counted(complete({})) == complete({})
+    config = complete({"tasks": ["a", "b"], "search": {"algorithm": "replay", "replay": "{task}.parquet"}})
+    assert counted(config)["search"] == config["search"] | {"population": 3}
+    os.remove("a.parquet")
+    with pytest.raises(LlamaNasError, match="names a.parquet; there is no such file"):
+        counted(config)

@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from itertools import chain, islice
 
 from llamanas.architecture import Architecture, ModelShape
-from llamanas.errors import LlamaNasError
 from llamanas.randomness import generator, seed_for
 from llamanas.supernet.ladder import ladder, spread
 from llamanas.supernet.limits import Limits
@@ -31,14 +30,14 @@ def propose(
 
     Generation 0 has the full network and, with ``use_importance``, the smallest and rungs of the importance ladder;
     later ones follow ``algorithm``. All but the full network keep ``limits``. What is short is filled with random
-    draws, but for algorithm ``ladder``. Algorithm ``replay`` has the full network and all that is ``published`` at
-    once. An empty list says that the space, the ladder or what is published is exhausted.
+    draws, but for algorithm ``ladder``, and ``replay``, which has the full network and what is ``published``. An empty
+    list says that the space, or what these have, is exhausted.
     The rows depend on the arguments alone. ``archive`` has every architecture measured so far, ``importance`` the
     sensitivities of the space's choices, and ``settings`` is section ``search`` of the config.
 
     Raises:
         LlamaNasError: the tables do not belong to the space, the archive is too small for LINAS, or no architecture
-            keeps the limits, or the space lacks one that is published.
+            keeps the limits.
     """
     measured = {row["architecture"] for row in archive}
     if len(measured) >= space.size:
@@ -46,8 +45,9 @@ def propose(
     limits = Limits(space, shape, settings["limits"], bytes_per_parameter)
     seed = seed_for(seed, "propose", generation)
     algorithm = settings["algorithm"]
+    proposals: Proposals
     if algorithm == "replay":
-        proposals = _replayed(space, published)
+        proposals = [("full", space.full), *(("replay", Architecture.from_row(row)) for row in published)]
     elif generation == 0:
         kept = f", of which {limits.count():,} keep search.limits" if limits.active else ""
         print(f"the space holds {space.size:,} sub-networks{kept}")
@@ -55,27 +55,13 @@ def propose(
     else:
         proposals = [(algorithm, a) for a in _next(space, archive, importance, settings, seed, limits)]
     fill = () if algorithm in ("ladder", "replay") else _random(space, settings["population"], seed, limits)
-    most = None if algorithm == "replay" else settings["population"]
     new = _unique(chain(proposals, fill), measured)
     allowed = ((origin, a) for origin, a in new if origin == "full" or limits.allow(a))
     return [
         architecture.row(shape, bytes_per_parameter)
         | {"latency": space.latency(architecture) or None, "generation": generation, "origin": origin}
-        for origin, architecture in islice(allowed, most)
+        for origin, architecture in islice(allowed, settings["population"])
     ]
-
-
-def _replayed(space: SearchSpace, published: Iterable[dict]) -> Proposals:
-    """The full network, which all are compared with, and those of another run."""
-    yield "full", space.full
-    for row in published:
-        architecture = Architecture.from_row(row)
-        if not space.contains(architecture):
-            raise LlamaNasError(
-                f"search.replay has network {row['architecture']}, which is not in this run's search space; replay "
-                "with the base model and the settings of `space` that the published run had."
-            )
-        yield "replay", architecture
 
 
 def _first(space: SearchSpace, importance: list[dict], settings: dict, limits: Limits) -> Proposals:
