@@ -20,8 +20,9 @@ def inside(tmp_path, monkeypatch):
 
 
 def write(name: str, artifact: str, networks: list, **columns: object) -> None:
-    blank = dict.fromkeys(SCHEMAS[artifact].names)
+    blank = dict.fromkeys(SCHEMAS[artifact].names) | {"n_search": 10}
     rows = [blank | network.row(PROBLEM.shape, 4) | columns for network in networks]
+    rows = [{column: row[column] for column in SCHEMAS[artifact].names} for row in rows]
     write_table(name, artifact, table_of(artifact, rows), {})
 
 
@@ -37,6 +38,14 @@ def test_a_front_or_all_that_was_measured_can_be_replayed(artifact, columns):
     assert [row["architecture"] for row in rows] == [network.id for network in networks]
     assert {(row["search_score"], row["report_accuracy"]) for row in rows} == {(0.25, columns.get("report_accuracy"))}
     table_of("published", rows)
+
+
+def test_what_racing_dropped_is_not_replayed():
+    blank = dict.fromkeys(SCHEMAS["archive"].names)
+    networks = (PROBLEM.space.smallest, 5), (PROBLEM.space.full, 10)
+    rows = [blank | network.row(PROBLEM.shape, 4) | {"n_search": count} for network, count in networks]
+    write_table("sounds.parquet", "archive", table_of("archive", rows), {})
+    assert [row["architecture"] for row in published()] == [PROBLEM.space.full.id]
 
 
 def test_other_networks_are_refused():

@@ -54,6 +54,7 @@ def published_rows(replay: str, task: str, space: "SearchSpace", shape: ModelSha
 
 def _published(replay: str, task: str) -> list[dict]:
     from llamanas.artifacts import read_table
+    from llamanas.select.front import on_all_items
 
     name = replay.replace("{task}", task)
     path = existing(name)
@@ -61,7 +62,7 @@ def _published(replay: str, task: str) -> list[dict]:
         raise LlamaNasError(f"search.replay names {name}; there is no such file in {Path.cwd()}, nor in {ROOT}.")
     for artifact in TABLES:
         with suppress(LlamaNasError):
-            if rows := read_table(path, artifact).to_pylist():
+            if rows := on_all_items(read_table(path, artifact).to_pylist()):
                 return rows
     raise LlamaNasError(
         f"search.replay names {path}, from which no networks can be read; expected a whole table "
