@@ -49,7 +49,7 @@ MODEL = known_model(config)
 COMPUTE = {
     key: value
     for key, value in config["compute"].items()
-    if key not in ("processes", "shard")
+    if key not in ("processes", "shard") and (value or key != "deterministic")
 }
 # Of interest to trainings alone; one process has nothing to divide.
 TOGETHER = {"processes": PROCESSES}

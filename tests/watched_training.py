@@ -51,3 +51,8 @@ def broken_and_unbroken(device, team, task):
     other = task.destination.parent.with_name("unbroken")
     unbroken = replace(task, destination=other / "model.safetensors", resume=other / "state")
     return [run_training(device, team, each) for each in (task, unbroken)]
+
+
+def adds_in_one_order(device, team, task):
+    """Whether this process computes by deterministic algorithms."""
+    return torch.are_deterministic_algorithms_enabled()

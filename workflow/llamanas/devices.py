@@ -85,6 +85,16 @@ def _lock_free_gpus(visible: int, count: int) -> dict[int, IO[str]]:
     return {}
 
 
+def add_in_one_order() -> None:
+    """Let PyTorch take algorithms alone that give the same bytes each time; to be called before a GPU computes."""
+    import torch
+
+    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # read when cuBLAS starts; its own choice varies
+    torch.use_deterministic_algorithms(True)
+    # All memory is written before it is read.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
 @contextmanager
 def leased_devices(wanted: str, count: int = 1) -> Iterator[list[str]]:
     """The torch devices of a job's processes: ``cpu`` for each, or as many different ``cuda:<index>``.

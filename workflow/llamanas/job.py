@@ -14,7 +14,7 @@ from typing import Any
 
 from llamanas import artifacts, failures, provenance, randomness
 from llamanas.architecture import Architecture, ModelShape
-from llamanas.devices import leased_devices
+from llamanas.devices import add_in_one_order, leased_devices
 from llamanas.errors import LlamaNasError
 from llamanas.meter import metered
 
@@ -122,6 +122,8 @@ class Job:
 
         torch.set_num_threads(self.snakemake.threads)
         with leased_devices(self.params["compute"]["device"], count) as devices:
+            if self.params["compute"].get("deterministic"):
+                add_in_one_order()
             if devices[0] != "cpu":
                 torch.cuda.set_device(devices[0])  # where kernels are launched
             print(f"computing on {', '.join(devices)} with {self.snakemake.threads} threads", file=sys.stderr)

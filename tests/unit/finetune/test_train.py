@@ -1,16 +1,18 @@
 """The training loop: adapters, resuming, accumulation, several processes, compiled and recomputed sub-layers."""
 
+import os
 from functools import partial
 from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from watched_training import broken_and_unbroken, killed_in_the_fourth_step, watched
+from watched_training import adds_in_one_order, broken_and_unbroken, killed_in_the_fourth_step, watched
 
 from conftest import tiny_model
 from llamanas.architecture import Architecture, SubLayer
 from llamanas.data.packing import flatten, pack
+from llamanas.devices import add_in_one_order
 from llamanas.errors import LlamaNasError
 from llamanas.finetune import stages
 from llamanas.finetune import train as training
@@ -299,6 +301,25 @@ def assert_alike(one, other, folders, tolerance=1e-4):
     assert weights.keys() == others.keys()
     for name, tensor in weights.items():
         torch.testing.assert_close(tensor, others[name], atol=tolerance, rtol=0)
+
+
+@pytest.fixture
+def in_order(monkeypatch):
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")  # to be taken back
+    add_in_one_order()
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+def test_deterministic_algorithms_train_in_every_process(folder, tmp_path, in_order):
+    """Whether they give the same bytes on a GPU can be seen on one alone."""
+    assert run_stage(folder, tmp_path, TWO, function=adds_in_one_order)
+    folders = tmp_path / "ordered", tmp_path / "free"
+    losses = run_stage(folder, folders[0], ["cpu"])
+    torch.use_deterministic_algorithms(False)
+    assert_alike(losses, run_stage(folder, folders[1], ["cpu"]), folders)
+    assert not run_stage(folder, tmp_path, TWO, function=adds_in_one_order)
 
 
 def test_two_processes_train_as_one(folder, tmp_path):

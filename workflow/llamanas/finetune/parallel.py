@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from llamanas.devices import add_in_one_order
 from llamanas.errors import LlamaNasError
 
 
@@ -63,7 +64,8 @@ def run_together(function: Callable[..., Any], devices: list[str], *arguments: A
     )  # fmt: skip
     try:
         with _nameless_main():
-            results = elastic_launch(config, _member)(function, devices, torch.get_num_threads(), *arguments)
+            about = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+            results = elastic_launch(config, _member)(function, devices, *about, *arguments)
     except ChildFailedError as error:
         raise LlamaNasError(
             f"a process of the training died with exit code {error.get_first_failure()[1].exitcode}; its own words "
@@ -86,9 +88,11 @@ def _nameless_main() -> Iterator[None]:
             main["__file__"] = file
 
 
-def _member(function: Callable[..., Any], devices: list[str], threads: int, *arguments: Any) -> Any:
+def _member(function: Callable[..., Any], devices: list[str], threads: int, in_order: bool, *arguments: Any) -> Any:
     rank = int(os.environ["RANK"])
     torch.set_num_threads(max(threads // len(devices), 1))
+    if in_order:
+        add_in_one_order()
     if devices[rank] != "cpu":
         torch.cuda.set_device(devices[rank])
     dist.init_process_group("gloo" if devices[rank] == "cpu" else "nccl")
