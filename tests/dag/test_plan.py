@@ -165,11 +165,10 @@ def test_settings_page_is_current():
 
 
 def test_a_replay_has_one_generation_and_its_networks_from_outside(tmp_path):
-    search = {"algorithm": "replay", "replay": str(ROOT / "docs/default/front.parquet")}
-    config = {"tasks": ["mini_language"], "search": search}
-    (tmp_path / "replay.yaml").write_text(yaml.safe_dump(config))
+    search = {"algorithm": "replay", "replay": str(ROOT / "docs/default/epyc/{task}.parquet")}
+    (tmp_path / "replay.yaml").write_text(yaml.safe_dump({"search": search}))
     run = snakemake(tmp_path, "-n", "--configfile", "replay.yaml")
     plan = {name.removeprefix("llamanas_"): count for name, count in planned_jobs(run.stdout).items()}
     assert {name: plan[name] for name in ("fetch_published", "propose_candidates", "evaluate_chunk")} == {
-        "fetch_published": 1, "propose_candidates": 1, "evaluate_chunk": 2
+        "fetch_published": 3, "propose_candidates": 3, "evaluate_chunk": 6
     }, run.stdout  # fmt: skip

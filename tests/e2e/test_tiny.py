@@ -436,8 +436,8 @@ def test_a_replay_finds_what_was_published(finished, tmp_path):
     count = read_table(finished / f"{SEARCH}/front.parquet", "front").num_rows
     assert [*replayed_networks(folder)] == [
         (
-            f"tiny_sounds: {count} of {count} published networks measured, search scores at most 0.0000 apart; "
-            f"accuracies of {count} on the report split at most 0.0 points apart",
+            f"tiny_sounds agrees within 0: {count} of {count} published networks measured, "
+            f"search scores at most 0.0000 apart; accuracies of {count} on the report split at most 0.0 points apart",
             True,
         )
     ]

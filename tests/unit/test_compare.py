@@ -92,7 +92,7 @@ def test_a_run_is_compared_with_what_it_replays(tmp_path, monkeypatch, capsys):
     table("published", "published", *(row | {"report_accuracy": accuracies[row["architecture"]]} for row in rows))
     table("generation-0/archive", "archive", *measured(full=0.751, a=0.5))
     table("generation-1/archive", "archive", *measured(full=0.75, a=0.5, b=0.25))  # of an earlier search in this folder
-    line = "sounds: 2 of 3 published networks measured, search scores at most 0.0010 apart"
+    line = "sounds does not agree within 0.1: 2 of 3 published networks measured, search scores at most 0.0010 apart"
     assert compared("--tolerance", "0.1") == (1, line)
 
     table("generation-0/archive", "archive", *measured(full=0.751, a=0.5, b=0.25, own=0.1))
@@ -101,10 +101,11 @@ def test_a_run_is_compared_with_what_it_replays(tmp_path, monkeypatch, capsys):
     columns = "architecture", "item", "credit"
     table("answers", "answers", *(dict(zip(columns, answer, strict=True)) for answer in answers))
     line = (
-        "sounds: 3 of 3 published networks measured, search scores at most 0.0010 apart; "
+        ": 3 of 3 published networks measured, search scores at most 0.0010 apart; "
         "accuracies of 2 on the report split at most 25.0 points apart"
     )
-    assert compared("--tolerance", "0.002") == (0, line) and compared() == (1, line)
+    assert compared("--tolerance", "0.002") == (0, "sounds agrees within 0.002" + line)
+    assert compared() == (1, "sounds does not agree within 0" + line)
 
 
 def test_a_run_that_replays_nothing_is_told(runs):

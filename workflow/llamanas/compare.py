@@ -73,13 +73,16 @@ def replayed_networks(run: Path, tolerance: float = 0.0) -> Iterator[tuple[str, 
     tables = sorted((run / "results/search").glob("*/published.parquet"))
     if not tables:
         raise LlamaNasError(
-            f"{run} has no results of search.algorithm 'replay'; give two runs to compare with each other."
+            f"{run / 'results/search'} has no results of search.algorithm 'replay'; give the directory of a run that "
+            "has got so far, or two runs to compare with each other."
         )
     for table in tables:
         published = {row["architecture"]: row for row in _read(table).to_pylist()}
         scores = {name: row["search_score"] for name, row in published.items()}
         count, apart = _apart(scores, _scores(table.parent / "generation-0/archive.parquet"))
-        line = f"{table.parent.name}: {count} of {len(published)} published networks measured, {_told(apart)}"
+        agrees = count == len(published) and apart <= tolerance
+        line = f"{table.parent.name} {'agrees' if agrees else 'does not agree'} within {tolerance:g}: "
+        line += f"{count} of {len(published)} published networks measured, {_told(apart)}"
         there = {name: row["report_accuracy"] for name, row in published.items() if row["report_accuracy"] is not None}
         answers = table.parent / "answers.parquet"
         credits = credits_of(_read(answers).to_pylist()) if answers.exists() else {}
@@ -87,7 +90,7 @@ def replayed_networks(run: Path, tolerance: float = 0.0) -> Iterator[tuple[str, 
         count_reported, far = _apart(there, here)
         if count_reported:
             line += f"; accuracies of {count_reported} on the report split at most {100 * far:.1f} points apart"
-        yield line, count == len(published) and apart <= tolerance
+        yield line, agrees
 
 
 def _apart(one: dict[str, float], other: dict[str, float]) -> tuple[int, float]:

@@ -44,7 +44,7 @@ def complete(config: dict) -> dict:
             "elsewhere."
         )
     _require_template(config["instructions"]["template"])
-    _complete_replay(config)
+    _complete_replay(config["search"])
     quantize = config["quantize"]
     quantize["recipes"] = complete_recipes(quantize["recipes"], config["export"]["precisions"])
     return config
@@ -117,14 +117,13 @@ def _require_template(template: str) -> None:
             raise LlamaNasError(f"instructions.template has the field {field!r}; expected instruction and input alone.")
 
 
-def _complete_replay(config: dict) -> None:
+def _complete_replay(search: dict) -> None:
     """Leave algorithm replay one generation.
 
     Raises:
-        LlamaNasError: it lacks networks to measure, or a table for each task, or would leave some out; or another
-            algorithm is given such networks.
+        LlamaNasError: it lacks networks to measure, or would leave some out; or another algorithm is given such
+            networks.
     """
-    search = config["search"]
     if (search["algorithm"] == "replay") != (search["replay"] is not None):
         raise LlamaNasError(
             f"search.algorithm is {search['algorithm']!r} and search.replay is {search['replay']!r}; to measure the "
@@ -133,13 +132,12 @@ def _complete_replay(config: dict) -> None:
         )
     if search["algorithm"] != "replay":
         return
-    if len(config["tasks"]) > 1 and "{task}" not in search["replay"]:
+    limits = [f"search.limits.{name}" for name, bounds in search["limits"].items() if bounds]
+    if unfit := limits + ["search.racing"] * search["racing"]:
         raise LlamaNasError(
-            f"search.replay is {search['replay']!r} for {len(config['tasks'])} tasks; put {{task}} where the task's "
-            "name stands in the path of its table, or name one task in `tasks`."
+            f"search.algorithm 'replay' measures every network in full; leave out {' and '.join(unfit)}, which "
+            "would leave some out."
         )
-    if search["racing"] or any(search["limits"].values()):
-        raise LlamaNasError("search.algorithm 'replay' measures every network in full: leave out racing and limits.")
     search["generations"] = 0
 
 

@@ -12,6 +12,7 @@ from llamanas.settings import complete
 from synthetic_search import Problem
 
 PROBLEM = Problem(4, 0)
+MADE_OF = {"inputs": {"results/search/sounds/expected.parquet": "0", "results/model/config.json": "1"}}
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +24,7 @@ def write(name: str, artifact: str, networks: list, **columns: object) -> None:
     blank = dict.fromkeys(SCHEMAS[artifact].names) | {"n_search": 10}
     rows = [blank | network.row(PROBLEM.shape, 4) | columns for network in networks]
     rows = [{column: row[column] for column in SCHEMAS[artifact].names} for row in rows]
-    write_table(name, artifact, table_of(artifact, rows), {})
+    write_table(name, artifact, table_of(artifact, rows), MADE_OF)
 
 
 def published(name: str = "{task}.parquet", problem: Problem = PROBLEM) -> list[dict]:
@@ -44,22 +45,24 @@ def test_what_racing_dropped_is_not_replayed():
     blank = dict.fromkeys(SCHEMAS["archive"].names)
     networks = (PROBLEM.space.smallest, 5), (PROBLEM.space.full, 10)
     rows = [blank | network.row(PROBLEM.shape, 4) | {"n_search": count} for network, count in networks]
-    write_table("sounds.parquet", "archive", table_of("archive", rows), {})
+    write_table("sounds.parquet", "archive", table_of("archive", rows), MADE_OF)
     assert [row["architecture"] for row in published()] == [PROBLEM.space.full.id]
 
 
 def test_other_networks_are_refused():
     write("sounds.parquet", "front", [PROBLEM.space.smallest])
     other = Problem(4, 0, intermediate_sizes=[96])
-    with pytest.raises(LlamaNasError, match="for sounds, which this run's search space lacks"):
+    with pytest.raises(LlamaNasError, match="which this run's search space lacks"):
         published(problem=other)
+    with pytest.raises(LlamaNasError, match="sounds.parquet for words, which is of sounds; put {task} where"):
+        published_rows("sounds.parquet", "words", PROBLEM.space, PROBLEM.shape)
     write("sounds.parquet", "front", [PROBLEM.space.full], parameters=1)  # a model as deep and as wide, of other tokens
-    with pytest.raises(LlamaNasError, match="whose size is another here"):
+    with pytest.raises(LlamaNasError, match="of 1 parameters, .* or which has [0-9,]+ here"):
         published()
 
 
 def test_what_holds_no_measured_networks_is_refused():
-    with pytest.raises(LlamaNasError, match="names sounds.parquet; there is no such file in .* nor in "):
+    with pytest.raises(LlamaNasError, match="is '{task}.parquet', of which there is no file for task 'sounds', in "):
         published()
     write("candidates.parquet", "candidates", [PROBLEM.space.full])
     write("empty.parquet", "front", [])
@@ -76,6 +79,8 @@ def test_the_population_is_what_is_replayed():
     assert counted(complete({})) == complete({})
     config = complete({"tasks": ["a", "b"], "search": {"algorithm": "replay", "replay": "{task}.parquet"}})
     assert counted(config)["search"] == config["search"] | {"population": 3}
+    os.remove("b.parquet")  # which stops no other task
+    assert counted(config)["search"]["population"] == 2
     os.remove("a.parquet")
-    with pytest.raises(LlamaNasError, match="names a.parquet; there is no such file"):
+    with pytest.raises(LlamaNasError, match="there is no file for task 'a'"):
         counted(config)

@@ -4,6 +4,7 @@ What a search proposes after generation 0 follows from its scores, and on anothe
 differ. A reviewer gets the same networks by measuring those that were published.
 """
 
+import re
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,13 +22,16 @@ TABLES = ("front", "archive")  # that hold measured networks
 def counted(config: dict) -> dict:
     """The complete configuration; where it replays another run, with that one's networks as the population.
 
+    A task without a table stops no other one.
+
     Raises:
-        LlamaNasError: a task has no table of networks.
+        LlamaNasError: no task has a table of networks.
     """
     search = config["search"]
     if search["algorithm"] != "replay":
         return config
-    most = max(len(_published(search["replay"], task)) for task in config["tasks"])
+    tasks = [task for task in config["tasks"] if _path(search["replay"], task).is_file()] or config["tasks"][:1]
+    most = max(len(_published(search["replay"], task)) for task in tasks)
     return config | {"search": search | {"population": 1 + most}}
 
 
@@ -35,31 +39,45 @@ def published_rows(replay: str, task: str, space: "SearchSpace", shape: ModelSha
     """Rows of artifact ``published``: the networks of another run's table, with what they had there.
 
     Raises:
-        LlamaNasError: the task has no table of networks, or not of this model and space.
+        LlamaNasError: the task has no table of networks, or not of this task, model and space.
     """
-    from llamanas.artifacts import SCHEMAS
+    import pyarrow.parquet as pq
 
-    rows = _published(replay, task)
+    from llamanas.artifacts import SCHEMAS, provenance_of
+
+    rows, path = _published(replay, task), _path(replay, task)
+    made_of = " ".join(provenance_of(pq.read_table(path)).get("inputs", {}))
+    if task not in (searched := set(re.findall("search/([^/]+)/", made_of))):
+        raise LlamaNasError(
+            f"search.replay names {path} for {task}, which is of {', '.join(searched) or 'an unknown task'}; put "
+            "{task} where the task's name stands in the path, or ask for that task's results alone."
+        )
     for row in rows:
         network = Architecture.from_row(row)
         costs = network.parameters(shape), network.macs_per_token(shape)
         if not space.contains(network) or costs != (row["parameters"], row["macs_per_token"]):
             raise LlamaNasError(
-                f"search.replay has network {row['architecture']} for {task}, which this run's search space lacks, or "
-                "whose size is another here; replay with the base model and the settings of `space` that the published "
-                "run had."
+                f"{path} has network {row['architecture']} of {row['parameters']:,} parameters, which this run's "
+                f"search space lacks, or which has {costs[0]:,} here; replay with the base model and the settings of "
+                "`space` that the published run had."
             )
     return [{column: row.get(column) for column in SCHEMAS["published"].names} for row in rows]
+
+
+def _path(replay: str, task: str) -> Path:
+    return existing(replay.replace("{task}", task))
 
 
 def _published(replay: str, task: str) -> list[dict]:
     from llamanas.artifacts import read_table
     from llamanas.select.front import on_all_items
 
-    name = replay.replace("{task}", task)
-    path = existing(name)
+    path = _path(replay, task)
     if not path.is_file():
-        raise LlamaNasError(f"search.replay names {name}; there is no such file in {Path.cwd()}, nor in {ROOT}.")
+        raise LlamaNasError(
+            f"search.replay is {replay!r}, of which there is no file for task {task!r}, in {Path.cwd()} or in {ROOT}; "
+            "give the path of another run's table, with {task} where the task's name stands."
+        )
     for artifact in TABLES:
         with suppress(LlamaNasError):
             if rows := on_all_items(read_table(path, artifact).to_pylist()):
