@@ -24,3 +24,12 @@ def test_linked_files_exist(page):
     links = re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text())
     local = [link for link in links if "://" not in link]
     assert not [link for link in local if not (path.parent / link).exists()]
+
+
+def test_a_documented_configfile_swallows_no_target():
+    """Snakemake takes all that follows `--configfile` for such files, up to the next option."""
+    pages = [ROOT / "README.md", *ROOT.glob("c*/*.md"), *ROOT.glob("workflow/*.md"), *ROOT.glob("docs/**/*.md")]
+    commands = [line for page in pages for block in re.findall(r"```bash\n(.*?)```", page.read_text(), re.DOTALL)
+                for line in block.splitlines() if "snakemake" in line]  # fmt: skip
+    given = [files.split() for line in commands for files in re.findall(r"--configfile((?: +[^-#\s]\S*)+)", line)]
+    assert len(given) > 9 and [names for names in given if not all(name.endswith(".yaml") for name in names)] == []
