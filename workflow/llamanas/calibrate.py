@@ -12,6 +12,7 @@ from pathlib import Path
 
 from llamanas.architecture import Architecture
 from llamanas.models.families import shape_of
+from llamanas.provenance import sha256_of
 from llamanas.resources import Model
 
 SECONDS = 5.0  # of each of the two computations, and one repetition more
@@ -22,7 +23,7 @@ TOKENS = 64  # of a made-up item
 
 @dataclass(frozen=True)
 class Speed:
-    """Operations per second of training and of scoring, and bytes written per second.
+    """Operations per second of training and of scoring, and bytes per second through files.
 
     ``start`` and ``tables`` are the seconds until a job with a network computes, and one with tables alone.
     """
@@ -114,7 +115,7 @@ def _seconds(code: str) -> float:
 
 
 def _disk(directory: Path) -> float:
-    """Bytes per second that reach the disk of a directory."""
+    """Bytes per second that are hashed and written to the disk of a directory; jobs hash what they read as well."""
     block = os.urandom(2**20)
     with tempfile.NamedTemporaryFile(dir=directory, prefix=".calibrate-") as file:
         begun = time.monotonic()
@@ -122,4 +123,5 @@ def _disk(directory: Path) -> float:
             file.write(block)
         file.flush()
         os.fsync(file.fileno())
+        sha256_of(file.name)
         return WRITTEN / (time.monotonic() - begun)

@@ -151,7 +151,7 @@ def estimate(configfiles: list[Path]) -> str:
     about = (
         f"{model.parameters / 1e6:,.1f} M parameters. Measured here: {speed.training / 1e9:,.1f} GFLOP/s in training, "
         f"{speed.scoring / 1e9:,.1f} in scoring, {speed.start:.1f} s until a job computes, "
-        f"{speed.disk / 1e6:,.0f} MB/s to disk."
+        f"{speed.disk / 1e6:,.0f} MB/s through files."
     )
     return f"{about}\n\n{table(found, took)}"
 
