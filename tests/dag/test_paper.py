@@ -14,7 +14,7 @@ def test_published_experiment_is_planned(tmp_path):
     run = snakemake(tmp_path, "-n", "--configfile", str(CONFIG))
     assert run.returncode == 0, run.stdout[-3000:]
     plan = planned_jobs(run.stdout)
-    assert plan["fetch_task"] == 5 and plan["evaluate_chunk"] == 5 * 5 * 4 and plan["record_run"] == 1
+    assert plan["fetch_task"] == 5 and plan["evaluate_chunk"] == 5 * 5 and plan["record_run"] == 1
 
 
 def test_published_experiment_measures_250_networks_for_each_task():
