@@ -103,6 +103,14 @@ def test_networks_have_the_score_that_the_front_was_chosen_by(results: Results, 
     assert "<small>expected" not in page and f"<span>{shown[0]['search_score']:.3f}</span>" in page
 
 
+def test_a_replay_is_told_as_such(results: Results, figures: dict, tmp_path: Path) -> None:
+    search = results.settings["search"] | {"algorithm": "replay", "replay": "published/{task}.parquet"}
+    text = page_of(replace(results, settings=results.settings | {"search": search}), figures, tmp_path)
+    words = " ".join(Whole(text).text.split())
+    assert "the networks of another run (published/{task}.parquet) measured again, for the Pareto front" in words
+    assert "generation 0 and" not in words.split("Search space")[1].split("Data")[0]
+
+
 def test_the_search_space_tells_of_heads_where_there_is_a_choice(
     results: Results, figures: dict, tmp_path: Path
 ) -> None:
