@@ -85,7 +85,7 @@ def test_plan_is_that_of_a_run_from_nothing(tmp_path):
 def test_unknown_models_and_wrong_settings_are_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "hub.yaml").write_text(yaml.safe_dump({"model": {"source": {"hub": {"repo": "a/b"}}}}))
-    with pytest.raises(LlamaNasError, match="fetch_model"):
+    with pytest.raises(LlamaNasError, match="Run this first: snakemake results/tasks/"):
         estimate.estimate([tmp_path / "hub.yaml"])
     for text in ("search: {populatoin: 3}", "- 1", "a: b: c"):
         (tmp_path / "bad.yaml").write_text(text)

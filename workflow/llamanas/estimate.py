@@ -76,7 +76,7 @@ def configured(configfiles: list[Path]) -> dict:
 
 def counted_items(config: dict) -> Items:
     """Items of a task on average and their tokens, from the tables of the tasks where they have been fetched."""
-    paths = [Path(config["results"]) / "tasks" / task / "questions.parquet" for task in config["tasks"]]
+    paths = _tables_of_tasks(config)
     if not all(path.exists() for path in paths):
         return Items.assumed(config)
     rows = [row for path in paths for row in read_table(path, "questions").to_pylist()]
@@ -84,6 +84,10 @@ def counted_items(config: dict) -> Items:
     tokens = sum(len(row["prefix"]) + sum(map(len, row["branches"])) for row in asked)
     count = {split: sum(row["split"] == split for row in asked) for split in ("search", "report")}
     return Items(count["search"] // len(paths), count["report"] // len(paths), tokens // max(len(asked), 1))
+
+
+def _tables_of_tasks(config: dict) -> list[Path]:
+    return [Path(config["results"]) / "tasks" / task / "questions.parquet" for task in config["tasks"]]
 
 
 def stages(jobs: dict[str, int], config: dict, model: Model, speed: Speed, gpu: int, items: Items) -> list[Stage]:
@@ -133,12 +137,12 @@ def estimate(configfiles: list[Path]) -> str:
         LlamaNasError: the configuration is wrong, or the model's sizes are not known yet.
     """
     config = configured(configfiles)
-    model = known_model(config)
+    model, tables = known_model(config), _tables_of_tasks(config)
+    # Not `--until fetch_task`, for which Snakemake 9 gives up once the model is there.
+    fetch = f"snakemake {' '.join(map(str, tables))} --directory {Path.cwd()} --configfile "
+    fetch += " ".join(map(str, configfiles))
     if model is None:
-        raise LlamaNasError(
-            "the model's sizes are not known before it is fetched. Run this first, in the same directory: snakemake "
-            f"--until fetch_model fetch_task --configfile {' '.join(map(str, configfiles))}"
-        )
+        raise LlamaNasError(f"the model's sizes are not known before it is fetched. Run this first: {fetch}")
     jobs = planned(configfiles, Path())
     folder = config["model"]["source"].get("folder", "")
     fetched = Path(config["results"]) / "model/config.json"
@@ -146,13 +150,19 @@ def estimate(configfiles: list[Path]) -> str:
     largest = min(config["supernet"]["batch_tokens"], config["supernet"]["device_tokens"] or AT_ONCE)
     speed = measure_speed(shape, Path(), config["compute"], largest)
     gpu = int(config["compute"]["device"] != "cpu" and visible_gpus() > 0)
-    found = stages(jobs, config, model, speed, gpu, counted_items(config))
+    items = counted_items(config)
+    found = stages(jobs, config, model, speed, gpu, items)
     took = usage_by_rule(usage_rows(Path("logs"), config, model))
     about = (
         f"{model.parameters / 1e6:,.1f} M parameters. Measured here: {speed.training / 1e9:,.1f} GFLOP/s in training, "
         f"{speed.scoring / 1e9:,.1f} in scoring, {speed.start:.1f} s until a job computes, "
-        f"{speed.disk / 1e6:,.0f} MB/s through files."
+        f"{speed.disk / 1e6:,.0f} MB/s through files. A task has {items.search:,} questions to search on and "
+        f"{items.report:,} to report on, of {items.tokens:,} tokens"
     )
+    if all(table.exists() for table in tables):
+        about += " (the mean of those fetched)."
+    else:
+        about += f": a guess, before all tasks are fetched ({fetch})."
     return f"{about}\n\n{table(found, took)}"
 
 
