@@ -46,6 +46,7 @@ if workflow.is_main_process:
         raise WorkflowError(str(error)) from None
 TRAINING_GPUS = GPU * PROCESSES
 MODEL = known_model(config)
+# What is new and off is left out, so that it makes no earlier result anew.
 COMPUTE = {
     key: value
     for key, value in config["compute"].items()
