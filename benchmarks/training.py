@@ -55,6 +55,7 @@ from llamanas.architecture import Architecture, ModelShape  # noqa: E402
 from llamanas.artifacts import read_table  # noqa: E402
 from llamanas.benchmark.speed import processor  # noqa: E402
 from llamanas.data.packing import divide, epochs  # noqa: E402
+from llamanas.devices import add_in_one_order  # noqa: E402
 from llamanas.finetune import train as training  # noqa: E402
 from llamanas.finetune.parallel import Team  # noqa: E402
 from llamanas.finetune.stages import Training, run_training  # noqa: E402
@@ -107,6 +108,8 @@ class Benchmark:
         given = yaml.safe_load(options.configfile.read_text()) if options.configfile else {}
         self.config, self.options, self.work = settings.complete(given), options, work
         self.dtype: str = self.config["compute"]["dtype"]
+        if self.config["compute"]["deterministic"]:
+            add_in_one_order()
         results = options.run / "results"
         self.examples = read_table(results / "instructions/instructions.parquet", "instructions").to_pylist()
         self.questions = {
@@ -194,6 +197,7 @@ class Benchmark:
             seconds, losses = self.run("train_supernet", self.finetuned, folder, **changes | {"steps": steps})
             tokens = sum({row["step"]: row["tokens"] for row in losses}.values())
             about = {"variant": name, "steps": steps, "seconds": seconds, "training_tokens": tokens}
+            about["deterministic"] = self.config["compute"]["deterministic"]
             self.accuracies(folder if steps else self.finetuned, **about)
 
     def passes(self, chosen: dict) -> list[Pass]:

@@ -88,9 +88,11 @@ def _lock_free_gpus(visible: int, count: int) -> dict[int, IO[str]]:
 def add_in_one_order() -> None:
     """Let PyTorch take algorithms alone that give the same bytes each time; to be called before a GPU computes."""
     import torch
+    import torch._inductor.config
 
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # read when cuBLAS starts; its own choice varies
     torch.use_deterministic_algorithms(True)
+    torch._inductor.config.deterministic = True  # else it picks what a measurement says is fast
     # All memory is written before it is read.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 

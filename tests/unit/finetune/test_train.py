@@ -308,8 +308,10 @@ def in_order(monkeypatch):
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")  # to be taken back
     add_in_one_order()
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    assert torch._inductor.config.deterministic
     yield
     torch.use_deterministic_algorithms(False)
+    torch._inductor.config.deterministic = False
 
 
 def test_deterministic_algorithms_train_in_every_process(folder, tmp_path, in_order):
