@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from checkpoints import SPECIAL, STEPS, TEXTS, reference_tokens, tiny_tokenizer, vocabulary_and_merges, write_gguf
 from conftest import ROOT, tiny_model
@@ -124,6 +124,22 @@ def test_special_tokens_and_template_are_kept(path):
     assert tokenizer("<|im_start|>a<|im_end|>").input_ids[::2] == [1, 2]
     assert (tokenizer.pad_token, tokenizer.bos_token, tokenizer.eos_token) == tuple(SPECIAL)
     assert tokenizer.apply_chat_template([{"role": "user", "content": "x"}], tokenize=False) == "x<|im_end|>"
+
+
+def test_special_tokens_are_those_of_the_file_whatever_transformers_makes_of_them(path, monkeypatch):
+    read = PreTrainedTokenizerFast.from_pretrained
+
+    def mistaken(*about, **more):
+        tokenizer = read(*about, **more)
+        tokenizer.eos_token = tokenizer.pad_token = tokenizer.bos_token
+        return tokenizer
+
+    write_gguf(path, tiny_model("llama"))
+    with monkeypatch.context() as patch:
+        patch.setattr(PreTrainedTokenizerFast, "from_pretrained", mistaken)
+        folder = fetch(path)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert (tokenizer.pad_token, tokenizer.bos_token, tokenizer.eos_token) == tuple(SPECIAL)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from llamanas.models.canonical import HEAD, Checkpoint, check_shapes, expected_s
 from llamanas.models.families import require_supported
 
 _PLAIN_TYPES = {"F16": torch.float16, "BF16": torch.bfloat16}
+_SPECIAL = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_token": "padding"}
 _UNREADABLE = (ValueError, IndexError, KeyError, OSError, OverflowError, struct.error)
 
 
@@ -144,11 +145,17 @@ def _stored_type(reader: gguf.GGUFReader) -> torch.dtype:
 
 
 def _tokenizer(path: Path, fields: dict, splitting: Splitting) -> PreTrainedTokenizerFast:
-    """The tokenizer that transformers reads from the file, with the splitting it leaves out."""
+    """The tokenizer that transformers reads from the file, with the splitting it leaves out.
+
+    Special tokens are those of the file: transformers 5.17 takes the first token of a text for the last.
+    """
     try:
         tokenizer = PreTrainedTokenizerFast.from_pretrained(path.parent, gguf_file=path.name, local_files_only=True)
     except Exception as error:  # tokenizers raises plain Exception for a damaged vocabulary
         raise LlamaNasError(f"the tokenizer in {path} cannot be read: {error}") from error
+    for name, key in _SPECIAL.items():
+        if (number := fields.get(f"tokenizer.ggml.{key}_token_id")) is not None:
+            setattr(tokenizer, name, tokenizer.convert_ids_to_tokens(number))
     backend = tokenizer.backend_tokenizer
     backend.normalizer, backend.pre_tokenizer = splitting.normalizer, splitting.pre_tokenizer
     backend.model.ignore_merges = splitting.whole_words
