@@ -22,8 +22,9 @@ Cases:
   - on a CPU `operators_per_step`, those of PyTorch that compute something.
   Two rows of case `best` follow, the fastest of the plain loop and of the workflow, with their ratio (`times_plain`).
 * `strategies`: each of VARIANTS trains from the same fine-tuned network for the same seconds, after what is compiled
-  has been; then the ladder's rungs of some sizes (`ratio`: at least so many times smaller) are measured on the report
-  split of every task: `accuracy`, Wilson interval `ci_low` to `ci_high`, `n`.
+  has been, without files on the way; then the ladder's rungs of some sizes (`ratio`: at least so many times smaller)
+  are measured on the report split of every task: `accuracy`, Wilson interval `ci_low` to `ci_high`, `n`. Column
+  `seconds` is the training's, loading included, `deterministic` says whether `compute.deterministic` is set.
 """
 
 import argparse
@@ -185,17 +186,16 @@ class Benchmark:
         chosen = yaml.safe_load(self.options.variants.read_text()) if self.options.variants else VARIANTS
         for name, changes in chosen.items():
             steps = changes.get("steps")
+            changes = changes | {"checkpoint_steps": 10**6}  # files on the way are no strategy's cost
+            trial = changes | {"steps": MEASURED_STEPS}
             if steps is None:
                 for _ in range(2):  # first to compile
                     with noted_steps() as begun:
-                        self.run(
-                            "train_supernet", self.finetuned, self.work / "warm", **changes | {"steps": MEASURED_STEPS}
-                        )
+                        self.run("train_supernet", self.finetuned, self.work / "warm", **trial)
                 # The loop waits for the GPU where it reads losses alone: before these two steps.
                 steps = int(self.options.seconds * LOSSES_AT_ONCE / (begun[-1] - begun[LOSSES_AT_ONCE]))
             folder = self.work / "trained"
-            whole = changes | {"steps": steps, "checkpoint_steps": 10**6}  # files on the way are no strategy's cost
-            seconds, losses = self.run("train_supernet", self.finetuned, folder, **whole)
+            seconds, losses = self.run("train_supernet", self.finetuned, folder, **changes | {"steps": steps})
             tokens = sum({row["step"]: row["tokens"] for row in losses}.values())
             about = {"variant": name, "steps": steps, "seconds": seconds, "training_tokens": tokens}
             about["deterministic"] = self.config["compute"]["deterministic"]

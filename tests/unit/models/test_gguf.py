@@ -142,6 +142,18 @@ def test_special_tokens_are_those_of_the_file_whatever_transformers_makes_of_the
     assert (tokenizer.pad_token, tokenizer.bos_token, tokenizer.eos_token) == tuple(SPECIAL)
 
 
+@pytest.mark.parametrize("key", ["bos", "eos", "unknown", "padding"])
+def test_a_special_token_beyond_the_vocabulary_is_refused(key, path):
+    write_gguf(path, tiny_model("llama"), fields={f"tokenizer.ggml.{key}_token_id": 2**32 - 1})
+    with pytest.raises(LlamaNasError, match=str(path)):
+        fetch(path)
+
+
+def test_a_special_token_that_the_file_does_not_name_is_none(path):
+    write_gguf(path, tiny_model("llama"), fields={"tokenizer.ggml.padding_token_id": None})
+    assert AutoTokenizer.from_pretrained(fetch(path)).pad_token is None
+
+
 @pytest.mark.parametrize(
     ("pre", "stated", "added"),
     [("smollm", None, False), ("smollm", True, True), ("llama-bpe", None, True), ("llama-bpe", False, False)],

@@ -74,12 +74,12 @@ def read_gguf(path: Path, dtype: str) -> Checkpoint:
         raise LlamaNasError(f"{path} is not a whole GGUF file ({error}); fetch it again.") from error
     require_supported({"model_type": fields.get("general.architecture")})
     _require_plain_positions(path, reader, fields)
-    splitting = _splitting(path, fields)
+    tokenizer = _tokenizer(path, fields, _splitting(path, fields))
     config = _config(path, fields)
     _check_tensors(path, reader, config)
     target = _stored_type(reader) if dtype == "auto" else getattr(torch, dtype)
     del reader  # its memory map
-    return _load(path, config, target, _tokenizer(path, fields, splitting))
+    return _load(path, config, target, tokenizer)
 
 
 def _value(reader: gguf.GGUFReader, key: str) -> object:
@@ -147,7 +147,8 @@ def _stored_type(reader: gguf.GGUFReader) -> torch.dtype:
 def _tokenizer(path: Path, fields: dict, splitting: Splitting) -> PreTrainedTokenizerFast:
     """The tokenizer that transformers reads from the file, with the splitting it leaves out.
 
-    Special tokens are those of the file: transformers 5.17 takes the first token of a text for the last.
+    Special tokens that the file names are taken from it: transformers 5.17 took the one that begins a text for the one
+    that ends it.
     """
     try:
         tokenizer = PreTrainedTokenizerFast.from_pretrained(path.parent, gguf_file=path.name, local_files_only=True)
@@ -155,6 +156,8 @@ def _tokenizer(path: Path, fields: dict, splitting: Splitting) -> PreTrainedToke
         raise LlamaNasError(f"the tokenizer in {path} cannot be read: {error}") from error
     for name, key in _SPECIAL.items():
         if (number := fields.get(f"tokenizer.ggml.{key}_token_id")) is not None:
+            if number not in range(len(tokenizer)):
+                raise LlamaNasError(f"{path} has {name} {number}, beyond its {len(tokenizer)} tokens; fetch it again.")
             setattr(tokenizer, name, tokenizer.convert_ids_to_tokens(number))
     backend = tokenizer.backend_tokenizer
     backend.normalizer, backend.pre_tokenizer = splitting.normalizer, splitting.pre_tokenizer
