@@ -43,7 +43,7 @@ rule measure_latency:
         runtime=runtime("measure_latency"),
     params:
         **SHARED,
-        version=2,
+        version=3,
         space=config["space"],
         latency=config["search"]["latency"],
     script:

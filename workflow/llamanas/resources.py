@@ -147,8 +147,9 @@ def need(rule: str, config: dict, model: Model, items: Items | None = None) -> N
         )
         tokens = about["repeats"] * 2 * texts
         cuda = CUDA_MB * MB * bool({"pytorch", *ONNX_ON_GPU} & {*about["runtimes"]})
-        # Two networks, both full at most: 2.0 times the weights and 0.7 GB were measured, which MARGIN brings this to.
-        return Need(2 * model.macs * tokens, 1.7 * weights + 512 * MB + cuda, 0, 2 * weights)
+        # Two networks, both full at most: 2.0 times the weights and 0.7 GB were measured, which MARGIN brings this to,
+        # and the array that the memory's rate is measured with.
+        return Need(2 * model.macs * tokens, 1.7 * weights + 1024 * MB + cuda, 0, 2 * weights)
     if rule == "measure_latency":
         about = config["search"]["latency"]
         networks = 2 * about["networks"] + narrower(config["space"]) + 4

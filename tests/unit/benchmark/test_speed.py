@@ -122,6 +122,19 @@ def test_networks_take_turns_on_the_same_prompts(monkeypatch):
     assert by_engine[pick] == by_engine[full] and len(set(by_engine[pick])) == 5
 
 
+def test_rows_are_timed_with_the_threads_they_tell(monkeypatch):
+    seen = []
+    monkeypatch.setattr(speed, "memory_bandwidth", lambda _: seen.append(torch.get_num_threads()) or 1.0)
+    monkeypatch.setattr(speed, "time_once", lambda *_: seen.append(torch.get_num_threads()) or speed.Timing(1, 1, 1))
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        rows = list(speed.speed_rows(Recorder(), Recorder(), SETTINGS, 3, 5, "cpu"))
+    finally:
+        torch.set_num_threads(before)
+    assert {row["threads"] for row in rows} == {*seen} == {3}
+
+
 def test_timings_count_the_tokens_they_time(monkeypatch):
     engine, clock = Recorder(), iter((10.0, 12.0, 15.0))
     monkeypatch.setattr(speed, "perf_counter", lambda: next(clock))

@@ -103,6 +103,15 @@ def test_networks_have_the_score_that_the_front_was_chosen_by(results: Results, 
     assert "<small>expected" not in page and f"<span>{shown[0]['search_score']:.3f}</span>" in page
 
 
+@pytest.mark.parametrize(("low", "share"), [(0.33, 1), (0.34, 0)])
+def test_an_accuracy_that_guessing_may_have_is_told(results, figures, tmp_path, low, share):
+    accuracy = [row | {"accuracy_ci_low": low} for row in results.accuracy]
+    guessed = replace(results, accuracy=accuracy, questions=dict.fromkeys(results.picks, [QUESTION]))
+    words = " ".join(Whole(page_of(guessed, figures, tmp_path)).text.split())
+    assert words.count("not shown to be better than guessing, which has 33.3 %") == share * len(results.picks)
+    assert words.count("better than guessing") == share * len(results.picks)
+
+
 def test_a_replay_is_told_as_such(results: Results, figures: dict, tmp_path: Path) -> None:
     search = results.settings["search"] | {"algorithm": "replay", "replay": "published/{task}.parquet"}
     text = page_of(replace(results, settings=results.settings | {"search": search}), figures, tmp_path)

@@ -34,6 +34,9 @@ def measure_latency(
         seed: of prompts and random networks.
         device: torch device that is measured.
     """
+    import torch
+
+    torch.set_num_threads(threads)  # the rule has reserved all cores
     full = load(shape.full)
     draws = generator(seed, "networks")
     fitted, checks = ([space.random(draws) for _ in range(settings["networks"])] for _ in range(2))

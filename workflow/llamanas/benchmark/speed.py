@@ -88,6 +88,9 @@ def measure_speed(
 
 def speed_rows(pick: Engine, full: Engine, settings: dict, threads: int, seed: int, device: str) -> Iterator[dict]:
     """Columns of artifact ``speed`` but for the pick's name and files; ``settings`` as section ``benchmark``."""
+    import torch
+
+    torch.set_num_threads(threads)  # the rule has reserved all cores
     about = {"hardware": hardware(device), "threads": threads}
     sizes = {name: settings[name] for name in ("batches", "contexts", "new_tokens", "repeats")}
     for row in measure_speed(pick, full, seed=seed, bandwidth=memory_bandwidth(device), **sizes):
@@ -106,10 +109,13 @@ def time_once(engine: Engine, prompt: np.ndarray, new_tokens: int) -> Timing:
 
 
 def memory_bandwidth(device: str) -> float:
-    """Bytes per second at which the device sums a large array that it reads once: a limit of decoding."""
+    """Bytes per second at which the device, a CPU with torch's threads, sums an array larger than its caches.
+
+    A limit of decoding, which reads all weights for every token.
+    """
     import torch
 
-    array = torch.ones(2**30 if device != "cpu" else 2**26, device=device)
+    array = torch.ones(2**30 if device != "cpu" else 2**27, device=device)
     seconds = []
     for _ in range(5):
         start = perf_counter()
