@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from conftest import tiny_model
 from llamanas.architecture import Architecture
@@ -67,9 +68,12 @@ def test_sums_are_those_of_the_table_and_limits_keep_them(space, shape):
 
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "pytorch"])
-def test_every_runtime_is_measured(runtime, folder, space, shape, tmp_path):
+def test_every_runtime_is_measured(runtime, folder, space, shape, tmp_path, monkeypatch):
+    threads: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", threads.append)
     load = loader(folder, runtime, tmp_path, 1, "cpu", "float32")
     table, checks = latency.measure_latency(space, shape, load, SETTINGS, 1, 7, "cpu")
+    assert threads == [1] and {row["threads"] for row in table} == {1}
     assert table_of("latency", table).num_rows == len(TIMES) and min(row["microseconds"] for row in table) >= 0
     timed = space.timed(table)
     assert table_of("latency_checks", checks).num_rows == SETTINGS["networks"]

@@ -67,6 +67,21 @@ def test_a_ratio_is_reached_only_by_a_pick_that_passes_the_test_of_accuracy(resu
         assert all(("2.00" in line) == (high >= 0) for line in claim["ours"])
 
 
+@pytest.mark.parametrize(("guessed", "words"), [(1, "reached on 1 of 1 tasks"), (2, "not judged: on no task ")])
+def test_a_task_on_which_the_full_network_may_guess_is_not_counted(results: Results, guessed, words) -> None:
+    half = {"parameters": results.shape.full.parameters(results.shape) // 2, "difference_ci_high": 0.0}
+    picks = {task: [row | half for row in rows] for task, rows in results.picks.items()}
+    low = picks[next(iter(picks))][0]["full_report_ci_low"]
+    question = {"split": "report", "kind": "multiple_choice"}
+    chances = [question | {"branches": [[1]] * (1 if number < guessed else 100)} for number in range(len(picks))]
+    asked = dict(zip(picks, ([chance] for chance in chances), strict=True))
+    claims = judged(replace(results, picks=picks, questions=asked))
+    assert 0.01 < low < 1
+    assert words in claims["model_size"]["verdict"]
+    for name in ("model_size", "throughput"):
+        assert sum("not shown to be better than guessing" in line for line in claims[name]["ours"]) == guessed
+
+
 def test_the_papers_own_model_is_compared(results: Results) -> None:
     assert not judged(of_the_paper(results))["model_size"]["verdict"].startswith("not comparable")
 

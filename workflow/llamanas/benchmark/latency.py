@@ -36,7 +36,7 @@ def measure_latency(
     """
     import torch
 
-    torch.set_num_threads(threads)  # the rule has reserved all cores
+    torch.set_num_threads(threads)  # the job began with all cores, which its rule reserves
     full = load(shape.full)
     draws = generator(seed, "networks")
     fitted, checks = ([space.random(draws) for _ in range(settings["networks"])] for _ in range(2))

@@ -90,7 +90,7 @@ def speed_rows(pick: Engine, full: Engine, settings: dict, threads: int, seed: i
     """Columns of artifact ``speed`` but for the pick's name and files; ``settings`` as section ``benchmark``."""
     import torch
 
-    torch.set_num_threads(threads)  # the rule has reserved all cores
+    torch.set_num_threads(threads)  # the job began with all cores, which its rule reserves
     about = {"hardware": hardware(device), "threads": threads}
     sizes = {name: settings[name] for name in ("batches", "contexts", "new_tokens", "repeats")}
     for row in measure_speed(pick, full, seed=seed, bandwidth=memory_bandwidth(device), **sizes):
@@ -109,7 +109,7 @@ def time_once(engine: Engine, prompt: np.ndarray, new_tokens: int) -> Timing:
 
 
 def memory_bandwidth(device: str) -> float:
-    """Bytes per second at which the device, a CPU with torch's threads, sums an array larger than its caches.
+    """Bytes per second at which the device sums an array larger than most caches; a CPU with torch's number of threads.
 
     A limit of decoding, which reads all weights for every token.
     """

@@ -7,6 +7,7 @@ import yaml
 
 from llamanas.errors import LlamaNasError
 from llamanas.report.comparison import REFERENCES
+from llamanas.report.questions import chance_of
 from llamanas.report.results import Results
 from llamanas.report.summary import FULL
 from llamanas.report.words import points, times
@@ -14,6 +15,7 @@ from llamanas.settings import ROOT
 
 CLAIMS = ROOT / "config/published_claims.yaml"
 SCHEMA = ROOT / "workflow/schemas/claims.schema.yaml"
+GUESSED = "not counted, since the full network is not shown to be better than guessing"
 
 
 class Verdict(NamedTuple):
@@ -56,6 +58,9 @@ def judged_claims(results: Results, files: list[dict]) -> list[dict]:
 def _size_ratio(results: Results, files: list[dict], published: float | None) -> Verdict:
     full, lines, ratios = results.shape.full.parameters(results.shape), [], []
     for task, picks in results.picks.items():
+        if _may_guess(task, results):
+            lines.append(f"{task}: {GUESSED}")
+            continue
         passing = [row for row in picks if row["difference_ci_high"] >= 0]
         if not passing:
             ratios.append(1.0)
@@ -74,6 +79,9 @@ def _size_ratio(results: Results, files: list[dict], published: float | None) ->
 def _decode_speedup(results: Results, files: list[dict], published: float | None) -> Verdict:
     lines, ratios = [], []
     for task in results.picks:
+        if _may_guess(task, results):
+            lines.append(f"{task}: {GUESSED}")
+            continue
         passing = [f for f in files if f["task"] == task and f["pick"] != FULL and f["difference_ci_high"] >= 0]
         if not passing:
             ratios.append(1.0)
@@ -89,7 +97,15 @@ def _decode_speedup(results: Results, files: list[dict], published: float | None
     return Verdict(lines, _reached(ratios, published))
 
 
+def _may_guess(task: str, results: Results) -> bool:
+    """Whether guessing may have the full network's accuracy, to which any network would then be equal."""
+    chance = chance_of(results.questions.get(task, []))
+    return chance is not None and results.picks[task][0]["full_report_ci_low"] <= chance
+
+
 def _reached(ratios: list[float], published: float | None) -> str:
+    if not ratios:
+        return "not judged: on no task is the full network shown to be better than guessing"
     reached = sum(ratio >= (published or 0) for ratio in ratios)
     return f"reached on {reached} of {len(ratios)} tasks" if reached else "not reached"
 
