@@ -75,11 +75,11 @@ def test_a_task_on_which_the_full_network_may_guess_is_not_counted(results: Resu
     question = {"split": "report", "kind": "multiple_choice"}
     chances = [question | {"branches": [[1]] * (1 if number < guessed else 100)} for number in range(len(picks))]
     asked = dict(zip(picks, ([chance] for chance in chances), strict=True))
-    claims = judged(replace(results, picks=picks, questions=asked))
+    found = judged(replace(results, picks=picks, questions=asked))
     assert 0.01 < low < 1
-    assert words in claims["model_size"]["verdict"]
+    assert words in found["model_size"]["verdict"]
     for name in ("model_size", "throughput"):
-        assert sum("not shown to be better than guessing" in line for line in claims[name]["ours"]) == guessed
+        assert sum("not shown to be better than guessing" in line for line in found[name]["ours"]) == guessed
 
 
 def test_the_papers_own_model_is_compared(results: Results) -> None:
