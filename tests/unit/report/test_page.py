@@ -110,7 +110,23 @@ def test_an_accuracy_that_guessing_may_have_is_told(results, figures, tmp_path, 
     words = " ".join(Whole(page_of(guessed, figures, tmp_path)).text.split())
     files = words.count("%, not shown to be better than guessing, which has 33.3 %")  # behind a pick's accuracy
     taken = words.count("saw, not shown to be better than guessing, which has 33.3 %")
-    assert (taken, files) == (share * len(results.picks),) * 2
+    assert (taken, files, words.count("Take none")) == (share * len(results.picks),) * 3
+
+
+def test_a_file_to_take_whose_network_was_worse_before_export_is_told(results, figures, tmp_path, page):
+    assert "Before export" not in page
+    picks = {task: [row | {"difference_ci_high": -0.001} for row in rows] for task, rows in results.picks.items()}
+    words = " ".join(Whole(page_of(replace(results, picks=picks), figures, tmp_path)).text.split())
+    assert words.count("less accurate than the full network, both in PyTorch") == len(picks)
+
+
+def test_the_ladder_stands_beside_the_front(results, figures, tmp_path, page):
+    assert "Was it worth it?" not in page  # without a ladder
+    rungs = [REFERENCE | {"task": task, "method": "ours"} for task in results.picks]
+    rungs += [rung | {"method": method} for rung in rungs for method in ("pretrained", "finetuned")]
+    words = " ".join(Whole(page_of(replace(results, baselines=rungs), figures, tmp_path)).text.split())
+    assert "Was it worth it? Of 2 comparisons at the sizes of the ladder's networks" in words
+    assert words.count("the fine-tuned network has 44.4 % (40.1 to 48.8), the base model 44.4 %") == len(results.picks)
 
 
 def test_a_replay_is_told_as_such(results: Results, figures: dict, tmp_path: Path) -> None:

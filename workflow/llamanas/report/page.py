@@ -18,6 +18,7 @@ from llamanas.report.strip import strip
 from llamanas.report.style import themed
 from llamanas.report.summary import FULL
 from llamanas.report.transfer import transfer_tables, transfer_verdict
+from llamanas.report.worth import ladder_rows, search_verdict
 from llamanas.select.front import selection_shift
 
 _FILTERS = (words.percent, words.points, words.millions, words.megabytes, words.times, words.count, words.duration)
@@ -49,6 +50,7 @@ def write_page(destination: Path, results: Results, summary: list[dict], figures
     environment.globals |= {"network_id": words.network_id, "not_worse": words.not_worse}
     environment.globals |= {"score_in_words": words.score_in_words}
     tasks = [task_view(task, results, summary) for task in results.archives]
+    ladder = ladder_rows(results)
     text = environment.get_template("page.html.j2").render(
         results=results,
         latency_error=sum_error(results.latency_checks) if results.latency_checks else None,
@@ -61,6 +63,7 @@ def write_page(destination: Path, results: Results, summary: list[dict], figures
             "tables": transfer_tables(results.transfer),
             "verdict": transfer_verdict(results.transfer, results.settings["select"]["confidence"]),
         },
+        ladder={"rows": ladder, "verdict": search_verdict(ladder) if ladder else None},
         paper=read_claims()["paper"],
         claims=judged_claims(results, [file for task in tasks for file in task["files"]]),
         rules={name: rule_in_words(results, rule) for name, rule in results.settings["select"]["picks"].items()},

@@ -2,6 +2,8 @@
 
 from math import comb
 
+ALIKE = 0.02  # networks whose sizes differ by no larger share are compared in accuracy alone
+
 
 def transfer_tables(rows: list[dict]) -> list[dict]:
     """A table for each pick but the full network, from rows of artifact ``transfer``.
@@ -23,13 +25,15 @@ def transfer_tables(rows: list[dict]) -> list[dict]:
 
 def transfer_verdict(rows: list[dict], confidence: float) -> str:
     """What the tables, whose intervals have this confidence, say of different tasks wanting different networks."""
-    moved = [row for row in rows if row["pick"] != "full" and row["searched"] != row["task"]]
+    own = {(row["pick"], row["task"]): row for row in rows if row["searched"] == row["task"]}
+    others = [row for row in rows if row["pick"] != "full" and row["searched"] != row["task"]]
+    moved = [row for row in others if _comparable(row, own[row["pick"], row["task"]])]
     worse = sum(row["own_difference_ci_high"] < 0 for row in moved)
     better = sum(row["own_difference_ci_low"] > 0 for row in moved)
     start = (
-        f"Of {len(moved)} picks taken to another task, {worse} are measurably less accurate there than that task's own "
-        f"pick of the same name, {better} measurably more accurate, and {len(moved) - worse - better} cannot be told "
-        "from it. "
+        f"Of {len(others)} picks taken to another task, {len(moved)} are another network than that task's own pick of "
+        f"the same name and within {ALIKE:.0%} of its size. Of these {worse} are measurably less accurate there, "
+        f"{better} measurably more accurate, and {len(moved) - worse - better} cannot be told from it. "
     )
     if not worse:
         return start + "This run does not show that different tasks want different networks."
@@ -42,4 +46,10 @@ def transfer_verdict(rows: list[dict], confidence: float) -> str:
             f"Of so many intervals, {side * len(moved):.1f} would lie below zero by chance, and {worse} or more with "
             f"probability {chance:.2f}, which does not show that different tasks want different networks."
         )
-    return start + "That speaks for different networks where the sizes, which are in the tables, are alike."
+    return start + "That speaks for different networks."
+
+
+def _comparable(row: dict, own: dict) -> bool:
+    """Whether a pick may tell of another task's wants: another network than its own pick, and neither much larger."""
+    larger = max(row["parameters"], own["parameters"])
+    return row["architecture"] != own["architecture"] and abs(row["parameters"] - own["parameters"]) <= ALIKE * larger

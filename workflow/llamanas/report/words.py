@@ -81,7 +81,10 @@ def score_in_words(score: str) -> str:
     """What a search went by."""
     if score == "search_accuracy":
         return "accuracy on the search questions"
-    return "search score: the mean root of the right choice's probability, or without choices the mean log-probability"
+    return (
+        "search score: the mean square root of the probability given to the right choice, or without choices the mean "
+        "log-probability"
+    )
 
 
 def pace(ratio: Ratio) -> str:
