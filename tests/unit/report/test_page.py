@@ -120,6 +120,13 @@ def test_a_file_to_take_whose_network_was_worse_before_export_is_told(results, f
     assert words.count("less accurate than the full network, both in PyTorch") == len(picks)
 
 
+def test_a_small_run_is_told(results, figures, tmp_path, page, monkeypatch):
+    measured = max(map(len, results.archives.values()))
+    assert f"A small run: no more than {measured} networks of a task were measured." in page
+    monkeypatch.setattr("llamanas.report.page.SMALL", measured)
+    assert "A small run" not in page_of(results, figures, tmp_path)
+
+
 def test_the_ladder_stands_beside_the_front(results, figures, tmp_path, page):
     assert "Was it worth it?" not in page  # without a ladder
     rungs = [REFERENCE | {"task": task, "method": "ours"} for task in results.picks]

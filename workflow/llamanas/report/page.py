@@ -21,6 +21,8 @@ from llamanas.report.transfer import transfer_tables, transfer_verdict
 from llamanas.report.worth import ladder_rows, search_verdict
 from llamanas.select.front import selection_shift
 
+SMALL = 100  # measured networks of a task: a search of fewer does not get beyond the start of a published one
+
 _FILTERS = (words.percent, words.points, words.millions, words.megabytes, words.times, words.count, words.duration)
 
 
@@ -50,7 +52,7 @@ def write_page(destination: Path, results: Results, summary: list[dict], figures
     environment.globals |= {"network_id": words.network_id, "not_worse": words.not_worse}
     environment.globals |= {"score_in_words": words.score_in_words}
     tasks = [task_view(task, results, summary) for task in results.archives]
-    ladder = ladder_rows(results)
+    ladder, measured = ladder_rows(results), max(task["measured"] for task in tasks)
     text = environment.get_template("page.html.j2").render(
         results=results,
         latency_error=sum_error(results.latency_checks) if results.latency_checks else None,
@@ -59,6 +61,7 @@ def write_page(destination: Path, results: Results, summary: list[dict], figures
         full_parameters=results.shape.full.parameters(results.shape),
         model=words.model_name(results.settings["model"]["source"]),
         tasks=tasks,
+        small=measured if measured < SMALL else None,
         transfer={
             "tables": transfer_tables(results.transfer),
             "verdict": transfer_verdict(results.transfer, results.settings["select"]["confidence"]),
