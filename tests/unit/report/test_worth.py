@@ -7,17 +7,17 @@ import pytest
 from llamanas.report.worth import ladder_rows, search_verdict
 
 FRONT = [
-    {"parameters": 50, "expected_score": 0.5, "report_accuracy": 0.5, "report_ci_low": 0.45, "report_ci_high": 0.55},
-    {"parameters": 60, "expected_score": 0.7, "report_accuracy": 0.6, "report_ci_low": 0.55, "report_ci_high": 0.65},
-    {"parameters": 70, "expected_score": 0.6, "report_accuracy": 0.9, "report_ci_low": 0.85, "report_ci_high": 0.95},
+    {"parameters": 500, "expected_score": 0.5, "report_accuracy": 0.5, "report_ci_low": 0.45, "report_ci_high": 0.55},
+    {"parameters": 600, "expected_score": 0.7, "report_accuracy": 0.6, "report_ci_low": 0.55, "report_ci_high": 0.65},
+    {"parameters": 605, "expected_score": 0.6, "report_accuracy": 0.9, "report_ci_low": 0.85, "report_ci_high": 0.95},
 ]
 LADDER = {"task": "t", "method": "ours", "accuracy": 0.5, "ci_low": 0.46, "ci_high": 0.54}
 
 
 def test_a_ladder_network_meets_the_best_expected_that_is_not_larger(results):
-    rungs = [LADDER | {"parameters": size} for size in (49, 50, 69, 70)]
+    rungs = [LADDER | {"parameters": size} for size in (499, 500, 520, 604, 605)]
     rows = ladder_rows(replace(results, fronts={"t": FRONT}, baselines=[*rungs, rungs[0] | {"method": "random"}]))
-    assert [(row["parameters"], row["found"]["parameters"]) for row in rows] == [(50, 50), (69, 60), (70, 60)]
+    assert [(row["parameters"], row["found"]["parameters"]) for row in rows] == [(500, 500), (604, 600), (605, 600)]
     assert [row["difference"] for row in rows] == pytest.approx([0, 0.1, 0.1])
 
 

@@ -27,7 +27,11 @@ def transfer_verdict(rows: list[dict], confidence: float) -> str:
     """What the tables, whose intervals have this confidence, say of different tasks wanting different networks."""
     own = {(row["pick"], row["task"]): row for row in rows if row["searched"] == row["task"]}
     others = [row for row in rows if row["pick"] != "full" and row["searched"] != row["task"]]
-    moved = [row for row in others if _comparable(row, own[row["pick"], row["task"]])]
+    moved = [
+        row
+        for row in others
+        if alike(row, other := own[row["pick"], row["task"]]) and row["architecture"] != other["architecture"]
+    ]
     worse = sum(row["own_difference_ci_high"] < 0 for row in moved)
     better = sum(row["own_difference_ci_low"] > 0 for row in moved)
     start = (
@@ -49,7 +53,7 @@ def transfer_verdict(rows: list[dict], confidence: float) -> str:
     return start + "That speaks for different networks."
 
 
-def _comparable(row: dict, own: dict) -> bool:
-    """Whether a pick may tell of another task's wants: another network than its own pick, and neither much larger."""
-    larger = max(row["parameters"], own["parameters"])
-    return row["architecture"] != own["architecture"] and abs(row["parameters"] - own["parameters"]) <= ALIKE * larger
+def alike(row: dict, other: dict) -> bool:
+    """Whether two networks are of like size, so that accuracy alone tells which is better."""
+    smaller, larger = sorted((row["parameters"], other["parameters"]))
+    return larger - smaller <= ALIKE * larger

@@ -1,6 +1,7 @@
 """Whether the search was worth it: its fronts beside the importance ladder's networks, which take no search."""
 
 from llamanas.report.results import Results
+from llamanas.report.transfer import alike
 from llamanas.report.words import points
 from llamanas.select.front import EXPECTED
 
@@ -8,17 +9,17 @@ from llamanas.select.front import EXPECTED
 def ladder_rows(results: Results) -> list[dict]:
     """Each task's ladder networks beside the front's network that one would take at their size.
 
-    That is the one of the best expected score among those that are not larger. Rows of artifact ``baselines`` with
-    ``found``, that row of the front, and ``difference``, its accuracy minus the ladder network's. A ladder network that
-    is smaller than all of the front is left out.
+    That is the one of the best expected score among those that are not larger; where there is none of like size the
+    ladder network is left out. Rows of artifact ``baselines`` with ``found``, that row of the front, and
+    ``difference``, its accuracy minus the ladder network's.
     """
     rows = []
     for row in results.baselines:
         if row["method"] != "ours":
             continue
         within = [each for each in results.fronts[row["task"]] if each["parameters"] <= row["parameters"]]
-        if within:
-            found = max(within, key=lambda each: each[EXPECTED])
+        found = max(within, key=lambda each: each[EXPECTED], default=None)
+        if found and alike(found, row):
             rows.append(row | {"found": found, "difference": found["report_accuracy"] - row["accuracy"]})
     return rows
 
