@@ -21,7 +21,13 @@ os.environ.update(
 )
 
 from llamanas import failures, leftovers, settings
-from llamanas.devices import ONNX_ON_GPU, check_gpus, check_runtimes, visible_gpus
+from llamanas.devices import (
+    ONNX_ON_GPU,
+    PORTABLE,
+    check_gpus,
+    check_runtimes,
+    visible_gpus,
+)
 from llamanas.errors import LlamaNasError
 from llamanas.quantize.recipes import FLOAT, MEASURED
 from llamanas.resources import known_model, memory_mb, runtime_minutes
@@ -36,6 +42,10 @@ try:
     config = counted(settings.complete(config))
 except LlamaNasError as error:
     raise WorkflowError(str(error)) from None
+
+
+if config["compute"]["portable"]:
+    os.environ.update(PORTABLE)  # jobs inherit it
 
 
 if workflow.is_main_process:

@@ -50,7 +50,8 @@ MODEL = known_model(config)
 COMPUTE = {
     key: value
     for key, value in config["compute"].items()
-    if key not in ("processes", "shard") and (value or key != "deterministic")
+    if key not in ("processes", "shard")
+    and (value or key not in ("deterministic", "portable"))
 }
 # Of interest to trainings alone; one process has nothing to divide.
 TOGETHER = {"processes": PROCESSES}

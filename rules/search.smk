@@ -71,7 +71,7 @@ rule propose_candidates:
         runtime=runtime("propose_candidates"),
     params:
         **SHARED,
-        version=4,
+        version=5,
         space=config["space"],
         search=SEARCH,
         dtype=config["model"]["dtype"],

@@ -23,7 +23,7 @@ rule expect_scores:
         runtime=runtime("expect_scores"),
     params:
         **SHARED,
-        version=2,
+        version=3,
         search=SEARCH,
         space=config["space"],
         smooth=config["select"]["expected"],

@@ -1,8 +1,13 @@
-"""Rules' scripts run in this process, so that hundreds of them take seconds; what Snakemake gives them is given."""
+"""Rules' scripts run in this process, so that hundreds of them take seconds; what Snakemake gives them is given.
+
+`python tests/rule_runner.py FOLDER CONFIGFILE TARGET...` makes targets so, which lets an emulator of another CPU, of
+which the processes that Snakemake starts would not be part, compute an experiment.
+"""
 
 import contextlib
 import os
 import runpy
+import sys
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
@@ -97,3 +102,7 @@ def run_script(folder: Path, job: Any) -> Ended:
         except SystemExit as end:
             status = int(end.code or 0)
         return Ended(status, Path(job.log[0]).read_text().split("\n", 1)[1])
+
+
+if __name__ == "__main__":
+    print(make(Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve(), *sys.argv[3:]))

@@ -98,7 +98,7 @@ def write_experiment(folder: Path, family: str = "llama", **changes) -> Path:
         "export": {"picks": ["half_way"], "precisions": ["fp32", "budget"]},
         "quantize": {"calibration_tokens": 32},
         "benchmark": {"contexts": [8], "new_tokens": 2, "repeats": 2, "runtimes": ["onnxruntime", "pytorch"]},
-        "compute": {"device": "cpu", "threads": 1, "batch_tokens": 256},
+        "compute": {"device": "cpu", "threads": 1, "batch_tokens": 256, "portable": False},
     }
     for key, value in changes.items():
         config[key] = config[key] | value if isinstance(value, dict) else value

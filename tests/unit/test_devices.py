@@ -1,17 +1,23 @@
 """Leased devices: each job has its own, several where it asks for them, and they are free again afterwards."""
 
+import json
 import os
+import platform
 import subprocess
 import sys
 from contextlib import ExitStack
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import torch
+import yaml
 
 from llamanas import devices
 from llamanas.devices import leased_devices
 from llamanas.errors import LlamaNasError
+from llamanas.job import job
+from rule_runner import job_of, jobs_of
 
 
 @pytest.fixture
@@ -169,3 +175,40 @@ def test_processes_never_share_a_gpu(tmp_path):
     for device in ("cuda:0", "cuda:1"):
         spans = sorted((float(began), float(ended)) for name, began, ended in held if name == device)
         assert spans and all(first[1] <= second[0] for first, second in zip(spans, spans[1:], strict=False))
+
+
+KERNELS = """
+import json, numpy, scipy.linalg, threadpoolctl, torch
+from numpy._core._multiarray_umath import __cpu_features__ as features
+blas = {each["architecture"] for each in threadpoolctl.threadpool_info() if each["internal_api"] == "openblas"}
+print(json.dumps([torch.backends.cpu.get_cpu_capability(), sorted(blas), features["X86_V3"], features["X86_V4"]]))
+"""
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="kernels of other CPUs are not chosen")
+def test_portable_kernels_are_those_of_avx2():
+    environment = os.environ | devices.PORTABLE
+    run = subprocess.run([sys.executable, "-c", KERNELS], env=environment, capture_output=True, text=True, check=True)
+    assert json.loads(run.stdout) == ["AVX2", ["Haswell"], False, False]
+
+
+@pytest.mark.parametrize(("rule", "portable"), [("evaluate_chunk", True), ("benchmark_speed", False)])
+def test_jobs_that_time_compute_as_fast_as_they_can(monkeypatch, tmp_path, rule, portable):
+    monkeypatch.chdir(tmp_path)
+    for name, value in devices.PORTABLE.items():
+        monkeypatch.setenv(name, value)
+    with job(job_of(rule, {}, output={"scores": "results/scores.parquet"})):
+        assert [name in os.environ for name in devices.PORTABLE] == [portable] * len(devices.PORTABLE)
+
+
+@pytest.mark.parametrize("portable", [True, False])
+def test_jobs_inherit_portable_kernels_where_asked_for(monkeypatch, tmp_path, portable):
+    for name in devices.PORTABLE:
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "portable.yaml").write_text(yaml.safe_dump({"compute": {"portable": portable}}))
+    with patch.dict(os.environ):
+        jobs = jobs_of(tmp_path, tmp_path / "portable.yaml", "results/model/config.json")
+        assert [job.rule for job in jobs] == ["fetch_model"]
+        assert {name: os.environ.get(name) for name in devices.PORTABLE} == (
+            devices.PORTABLE if portable else dict.fromkeys(devices.PORTABLE)
+        )

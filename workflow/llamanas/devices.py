@@ -14,6 +14,16 @@ from llamanas.errors import LlamaNasError
 DEVICE_FILES = Path("/dev")
 # Of `benchmark.runtimes`, those that run the exported files on a GPU, and ONNX Runtime's name of what computes there.
 ONNX_ON_GPU = {"onnxruntime_cuda": "CUDA", "onnxruntime_tensorrt": "TensorRT"}
+# Environment of `compute.portable`, read when a library is loaded or first computes: kernels that every CPU with AVX2
+# has, which add in the same order on each. MKL promises that to CPUs that are not Intel's for COMPATIBLE alone.
+PORTABLE = {
+    "MKL_CBWR": "COMPATIBLE",
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    "OPENBLAS_CORETYPE": "Haswell",
+    "NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4 AVX512_ICL AVX512_SPR",
+}
+TIMED = ("benchmark_speed", "measure_latency")  # rules that compute as fast as the CPU can all the same
 
 
 def visible_gpus() -> int:

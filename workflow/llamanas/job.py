@@ -14,7 +14,7 @@ from typing import Any
 
 from llamanas import artifacts, failures, provenance, randomness
 from llamanas.architecture import Architecture, ModelShape
-from llamanas.devices import add_in_one_order, leased_devices
+from llamanas.devices import PORTABLE, TIMED, add_in_one_order, leased_devices
 from llamanas.errors import LlamaNasError
 from llamanas.meter import metered
 
@@ -139,6 +139,9 @@ def job(snakemake: Any) -> Iterator[Job]:
     """
     if not snakemake.rule.startswith("fetch_"):
         os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}  # read when these libraries are imported
+    if snakemake.rule in TIMED:
+        for name in PORTABLE:
+            os.environ.pop(name, None)
     log = Path(snakemake.log[0])
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w", buffering=1) as stream, _redirected(stream.fileno()):

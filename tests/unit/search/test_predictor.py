@@ -6,6 +6,7 @@ from scipy.stats import kendalltau
 
 from llamanas.errors import LlamaNasError
 from llamanas.search.predictor import SUMS, Features, fit_predictor
+from llamanas.supernet.ladder import ladder
 from llamanas.supernet.space import choice_table
 from synthetic_search import Problem
 
@@ -29,16 +30,31 @@ def test_features_are_sums_and_one_hot():
     genes = drawn(problem, 20)
     table = features_of(problem)(genes)
     scores = {(row["layer"], row["kind"], row["index"]): row["score"] for row in problem.importance}
+    rungs = [problem.space.encode(rung) for rung in ladder(problem.space, problem.importance)]
     for row, values in zip(genes, table, strict=True):
         architecture = problem.space.decode(row)
         attention = sum(scores[i, "attention", n] for i, n in enumerate(architecture.kv_heads))
         mlp = sum(scores[i, "mlp", width] for i, width in enumerate(architecture.intermediate_sizes))
         assert values[:SUMS] == pytest.approx(
-            [attention, mlp, (attention + mlp) ** 0.5, problem.space.parameters(architecture)]
+            [
+                attention,
+                mlp,
+                (attention + mlp) ** 0.5,
+                problem.space.parameters(architecture),
+                min(sum(a != b for a, b in zip(row, rung, strict=True)) for rung in rungs) / 5,
+            ]
         )
         assert np.count_nonzero(values[SUMS:]) == 5
         assert np.square(values[SUMS:]).sum() == pytest.approx(1)
     assert len(np.unique(table[:, SUMS:], axis=0)) == len(np.unique(genes, axis=0))
+
+
+def test_rungs_lie_on_the_ladder_and_without_importance_there_is_none():
+    problem = Problem(5, 0)
+    rungs = np.array([problem.space.encode(rung) for rung in ladder(problem.space, problem.importance)])
+    assert (features_of(problem)(rungs)[:, SUMS - 1] == 0).all()
+    assert (features_of(problem)(drawn(problem, 20))[:, SUMS - 1] > 0).any()
+    assert (features_of(problem, ranked=False)(drawn(problem, 20))[:, SUMS - 1] == 0).all()
 
 
 def test_without_importance_sums_count_what_is_missing():

@@ -6,6 +6,7 @@ import pytest
 from llamanas.select.expected import with_expected
 from llamanas.select.front import EXPECTED, find_front
 from llamanas.select.statistics import hypervolume
+from llamanas.supernet.ladder import ladder
 from synthetic_search import Problem
 
 
@@ -43,6 +44,23 @@ def test_expected_scores_are_nearer_to_the_truth_and_of_the_same_unit():
     true, measured, smoothed = (np.array([row[name] for row in archive]) for name in ("true", "search_score", EXPECTED))
     assert np.abs(smoothed - true).mean() < 0.7 * np.abs(measured - true).mean()
     assert smoothed.mean() == pytest.approx(measured.mean())
+
+
+def test_what_lies_off_the_ladder_is_expected_to_be_as_bad_as_it_was_measured():
+    """Off the ladder costs more here than its parts add up to, which only the way to the nearest rung can tell."""
+    problem, draws = Problem(12, 4), np.random.default_rng(4)
+    rungs = ladder(problem.space, problem.importance)
+    near = [problem.space.encode(rung) for rung in rungs]
+    near = [[*genes[:at], 0, *genes[at + 1 :]] for genes in near for at in draws.choice(12, 3, replace=False)]
+    off = {a.id: a for a in map(problem.space.decode, near) if problem.space.contains(a)}
+    off = {name: a for name, a in off.items() if name not in {rung.id for rung in rungs}}
+    archive = [a.row(problem.shape, 4) | {"true": problem.score(a), "n_search": 9} for a in (*rungs, *off.values())]
+    lost = np.array([2.0 * (row["architecture"] in off) for row in archive])
+    true = np.array([row["true"] for row in archive]) - lost
+    noisy = true + draws.normal(0, 0.5, len(archive))
+    rows = [row | {"search_score": value} for row, value in zip(archive, noisy.tolist(), strict=True)]
+    error = np.array([row[EXPECTED] for row in expected(problem, rows)]) - true
+    assert abs(error[lost > 0].mean() - error[lost == 0].mean()) < 1
 
 
 def test_measured_scores_stand_where_nothing_is_to_be_smoothed():

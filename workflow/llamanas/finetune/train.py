@@ -100,9 +100,7 @@ def train(
     device = weights[0].device
     networks = max(len(plan(step)) for step in range(2))
     at_once, recomputes = team.agreed(_at_once(decoder, networks, settings, device, dtype, lora, team))
-    optimizer = torch.optim.AdamW(
-        weights, peak, betas=(0.9, 0.95), weight_decay=settings["weight_decay"], fused=device.type == "cuda"
-    )
+    optimizer = torch.optim.AdamW(weights, peak, betas=(0.9, 0.95), weight_decay=settings["weight_decay"], fused=True)
     saved = resume / "state.zip"
     done, losses = _resumed(saved, trained, optimizer)
     rounded = Rounded(decoder) if dtype == "bfloat16" and not lora and not team.shards else None

@@ -15,7 +15,7 @@ from sklearn.model_selection import KFold, cross_val_predict
 from sklearn.svm import SVR
 
 from llamanas.errors import LlamaNasError
-from llamanas.supernet.ladder import sensitivities
+from llamanas.supernet.ladder import ladder, sensitivities
 from llamanas.supernet.space import SearchSpace, choice_table
 
 ALPHAS = (0.001, 0.01, 0.1, 1.0, 10.0)  # of ridge regression
@@ -23,15 +23,18 @@ PENALTIES = (0.1, 1.0, 10.0, 100.0)  # C of support vector regression
 # Of the Gaussian process, whose features and scores are standardized: a smooth function, and the noise of the items.
 KERNEL = ConstantKernel(1.0) * RBF(1.0, (0.1, 1000)) + WhiteKernel(0.05, (1e-4, 1))
 FOLDS = 5
-SUMS = 4  # leading columns of the features, which are standardized
+SUMS = 5  # leading columns of the features, which are standardized
 
 
 class Features:
-    """What the predictor sees of genes [n, layers]: summed sensitivities, the cost and one-hot choices.
+    """What the predictor sees of genes [n, layers]: sums of sensitivities, cost, way off the ladder, one-hot choices.
 
     The sums say much from the first few measurements on; the one-hot part learns what they miss as more arrive. One-hot
-    columns are divided by the root of the number of layers, so that together they weigh as much as one sum.
-    Without importance, attentions count as equally sensitive, and so do MLPs, by the share of their size that is gone.
+    columns are divided by the root of the number of layers, so that together they weigh as much as one sum. The way off
+    the importance ladder is the share of layers whose choice is not that of the most similar rung: a super-network is
+    trained most near its rungs, so that what lies far off is worse than its sensitivities add up to.
+    Without importance there is no ladder, and attentions count as equally sensitive, and so do MLPs, by the share of
+    their size that is gone.
     """
 
     def __init__(self, space: SearchSpace, importance: list[dict] | None, cost: NDArray) -> None:
@@ -39,6 +42,7 @@ class Features:
         sizes = np.array([len(choices) for choices in space.choices])
         self.layers, self.columns, self.offsets = np.arange(len(sizes)), sizes.sum(), np.cumsum(sizes) - sizes
         self.ranked = bool(importance)
+        self.rungs = np.array([space.encode(rung) for rung in ladder(space, importance)]) if importance else None
         added = sensitivities(space, importance) if importance else _missing(space)
         self.attention = choice_table([attention for attention, _ in choices] for choices in added)
         self.mlp = choice_table([mlp for _, mlp in choices] for choices in added)
@@ -50,7 +54,10 @@ class Features:
         distance = np.sqrt(attention + mlp)  # divergences grow with the square of a small perturbation
         one_hot = np.zeros((len(genes), self.columns))
         np.put_along_axis(one_hot, self.offsets + genes, 1 / np.sqrt(len(self.layers)), axis=1)
-        return np.column_stack([attention, mlp, distance, cost, one_hot])
+        off = np.zeros(len(genes))
+        if self.rungs is not None:
+            off = np.min([(genes != rung).mean(axis=1) for rung in self.rungs], axis=0)
+        return np.column_stack([attention, mlp, distance, cost, off, one_hot])
 
 
 @dataclass(frozen=True)
