@@ -23,9 +23,9 @@ os.environ.update(
 from llamanas import failures, leftovers, settings
 from llamanas.devices import (
     ONNX_ON_GPU,
-    PORTABLE,
     check_gpus,
     check_runtimes,
+    portable_kernels,
     visible_gpus,
 )
 from llamanas.errors import LlamaNasError
@@ -42,10 +42,6 @@ try:
     config = counted(settings.complete(config))
 except LlamaNasError as error:
     raise WorkflowError(str(error)) from None
-
-
-if config["compute"]["portable"]:
-    os.environ.update(PORTABLE)  # jobs inherit it
 
 
 if workflow.is_main_process:

@@ -35,7 +35,7 @@ rule train_baseline:
     params:
         **SHARED,
         **TOGETHER,
-        version=2,
+        version=3,
         baselines=BASELINE,
         importance=config["importance"],
         space=config["space"],

@@ -46,12 +46,16 @@ if workflow.is_main_process:
         raise WorkflowError(str(error)) from None
 TRAINING_GPUS = GPU * PROCESSES
 MODEL = known_model(config)
+# On a GPU the kernels of the CPU decide nothing, and on other machines than those of PORTABLE there is no choice.
+PORTABLE = config["compute"]["portable"] and not GPU
+if PORTABLE:
+    os.environ.update(portable_kernels())  # jobs inherit it
 # What is new and off is left out, so that it makes no earlier result anew.
 COMPUTE = {
     key: value
     for key, value in config["compute"].items()
     if key not in ("processes", "shard")
-    and (value or key not in ("deterministic", "portable"))
+    and (value if key == "deterministic" else key != "portable" or PORTABLE)
 }
 # Of interest to trainings alone; one process has nothing to divide.
 TOGETHER = {"processes": PROCESSES}

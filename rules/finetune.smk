@@ -78,7 +78,7 @@ rule finetune:
     params:
         **SHARED,
         **TOGETHER,
-        version=4,
+        version=5,
         finetune=config["finetune"],
     script:
         "../workflow/scripts/finetune.py"

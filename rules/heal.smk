@@ -27,7 +27,7 @@ rule heal:
     params:
         **SHARED,
         **TOGETHER,
-        version=2,
+        version=3,
         heal=config["heal"],
     script:
         "../workflow/scripts/heal.py"

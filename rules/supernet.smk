@@ -25,7 +25,7 @@ rule train_supernet:
     params:
         **SHARED,
         **TOGETHER,
-        version=3,
+        version=4,
         supernet=config["supernet"],
         space=config["space"],
     script:

@@ -43,6 +43,12 @@ def test_rows_and_tables_that_only_one_has_are_told(runs):
     ]
 
 
+def test_a_part_of_a_run_is_compared_with_the_whole(runs):
+    write(runs[1], "more", losses(1.5))
+    assert [*differences(*runs, part=True)] == []
+    assert [*differences(*reversed(runs), part=True)] == [f"results/more.parquet: only in one run, not in {runs[0]}"]
+
+
 def test_networks_that_both_searches_measured_are_compared_where_runs_differ(runs, monkeypatch, capsys):
     def archive(run, generation: int, scores: dict[str, float]) -> None:
         row = dict.fromkeys(SCHEMAS["archive"].names)

@@ -192,23 +192,41 @@ def test_portable_kernels_are_those_of_avx2():
     assert json.loads(run.stdout) == ["AVX2", ["Haswell"], False, False]
 
 
-@pytest.mark.parametrize(("rule", "portable"), [("evaluate_chunk", True), ("benchmark_speed", False)])
-def test_jobs_that_time_compute_as_fast_as_they_can(monkeypatch, tmp_path, rule, portable):
+@pytest.mark.parametrize("asked", [True, False])
+@pytest.mark.parametrize("rule", ["evaluate_chunk", *devices.TIMED])
+def test_jobs_that_time_compute_as_fast_as_they_can(monkeypatch, tmp_path, rule, asked):
     monkeypatch.chdir(tmp_path)
-    for name, value in devices.PORTABLE.items():
-        monkeypatch.setenv(name, value)
-    with job(job_of(rule, {}, output={"scores": "results/scores.parquet"})):
-        assert [name in os.environ for name in devices.PORTABLE] == [portable] * len(devices.PORTABLE)
+    asked_for = job_of(rule, {"compute": {"portable": asked}}, output={"scores": "results/scores.parquet"})
+    with patch.dict(os.environ, devices.PORTABLE), job(asked_for):
+        kept = [name in os.environ for name in devices.PORTABLE]
+    assert kept == [not (asked and rule in devices.TIMED)] * len(devices.PORTABLE)
 
 
-@pytest.mark.parametrize("portable", [True, False])
-def test_jobs_inherit_portable_kernels_where_asked_for(monkeypatch, tmp_path, portable):
-    for name in devices.PORTABLE:
-        monkeypatch.delenv(name, raising=False)
-    (tmp_path / "portable.yaml").write_text(yaml.safe_dump({"compute": {"portable": portable}}))
-    with patch.dict(os.environ):
-        jobs = jobs_of(tmp_path, tmp_path / "portable.yaml", "results/model/config.json")
-        assert [job.rule for job in jobs] == ["fetch_model"]
-        assert {name: os.environ.get(name) for name in devices.PORTABLE} == (
-            devices.PORTABLE if portable else dict.fromkeys(devices.PORTABLE)
-        )
+@pytest.mark.parametrize(
+    ("config", "gpus", "cpu", "chosen"),
+    [
+        ({"portable": True}, 0, "flags : avx avx2 fma\n", True),
+        ({"portable": True}, 0, "flags : avx fma\n", False),
+        ({"portable": True}, 1, "flags : avx avx2 fma\n", False),
+        ({"portable": True, "device": "cpu"}, 1, "flags : avx avx2 fma\n", True),
+        ({"portable": False}, 0, "flags : avx avx2 fma\n", False),
+    ],
+)
+def test_jobs_without_a_gpu_inherit_portable_kernels(monkeypatch, tmp_path, config, gpus, cpu, chosen):
+    (tmp_path / "dev").mkdir()
+    for number in range(gpus):
+        (tmp_path / f"dev/nvidia{number}").touch()
+    (tmp_path / "cpuinfo").write_text(cpu)
+    monkeypatch.setattr(devices, "DEVICE_FILES", tmp_path / "dev")
+    monkeypatch.setattr(devices, "CPU_FILE", tmp_path / "cpuinfo")
+    monkeypatch.setattr(devices.platform, "machine", lambda: "x86_64")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    (tmp_path / "portable.yaml").write_text(yaml.safe_dump({"compute": config}))
+    own = dict.fromkeys(devices.PORTABLE, "mine")
+    with patch.dict(os.environ, own):
+        (fetched,) = jobs_of(tmp_path, tmp_path / "portable.yaml", "results/model/config.json")
+        inherited = {name: os.environ.get(name) for name in devices.PORTABLE}
+    assert inherited == (devices.PORTABLE if chosen else own)
+    assert fetched.params["compute"].get("portable", False) is (
+        config["portable"] and (gpus == 0 or "device" in config)
+    )

@@ -20,7 +20,6 @@ def test_default_experiment_is_the_default_but_short_and_portable():
     default = yaml.safe_load((settings.ROOT / "config/config.yaml").read_text())
     trainings = [default.pop(stage) for stage in ("finetune", "supernet")]
     assert [training.keys() for training in trainings] == [{"steps", "method"}] * 2
-    assert default.pop("importance").keys() == {"calibration_tokens"}
     assert default.pop("compute") == {"portable": True}
     assert settings.complete(default) == settings.complete({})
 

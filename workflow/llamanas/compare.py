@@ -1,4 +1,4 @@
-"""Whether two runs agree: `python -m llamanas.compare RUN RUN [--tolerance X]`.
+"""Whether two runs agree: `python -m llamanas.compare RUN RUN [--tolerance X] [--part]`.
 
 With one run, whether it agrees with what it replays (`search.algorithm: replay`).
 """
@@ -19,10 +19,11 @@ from llamanas.select.front import credits_of
 TIMED = ("speed", "summary", "resources", "inventory", "latency", "latency_checks")
 
 
-def differences(one: Path, other: Path, tolerance: float = 0.0) -> Iterator[str]:
+def differences(one: Path, other: Path, tolerance: float = 0.0, part: bool = False) -> Iterator[str]:
     """A line for every table below ``results`` that is not the same in both runs; tables with times are left out.
 
-    Numbers may differ by ``tolerance``. Weights are compared through the hashes in the tables that list them.
+    Numbers may differ by ``tolerance``. Weights are compared through the hashes in the tables that list them. With
+    ``part`` the other run may have more tables.
 
     Raises:
         LlamaNasError: a run has no results, or a table cannot be read.
@@ -33,7 +34,7 @@ def differences(one: Path, other: Path, tolerance: float = 0.0) -> Iterator[str]
         if not found:
             raise LlamaNasError(f"{run} has no tables in {run / 'results'}; give the directory of a run.")
         tables.append(found)
-    for name in sorted(tables[0].keys() | tables[1].keys()):
+    for name in sorted(tables[0].keys() | (() if part else tables[1].keys())):
         missing = [str(run) for run, found in zip((one, other), tables, strict=True) if name not in found]
         if missing:
             yield f"{name}: only in one run, not in {missing[0]}"
@@ -152,6 +153,7 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="directory of a run")
     parser.add_argument("other", nargs="?", type=Path, help="of another; without it, what the run replays")
     parser.add_argument("--tolerance", type=float, default=0.0, help="by how much numbers may differ")
+    parser.add_argument("--part", action="store_true", help="the first has a part of the tables, which are compared")
     options = parser.parse_args()
     try:
         one, other = options.run, options.other
@@ -159,7 +161,7 @@ def main() -> None:
             lines = [*replayed_networks(one, options.tolerance)]
             print("\n".join(line for line, _ in lines))
             raise SystemExit(not all(agrees for _, agrees in lines))
-        found = [*differences(one, other, options.tolerance)]
+        found = [*differences(one, other, options.tolerance, options.part)]
         found += common_networks(one, other) if found else ()
     except LlamaNasError as error:
         raise SystemExit(f"error: {error}") from None

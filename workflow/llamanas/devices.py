@@ -2,6 +2,8 @@
 
 import fcntl
 import os
+import platform
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -11,11 +13,12 @@ from typing import IO
 
 from llamanas.errors import LlamaNasError
 
-DEVICE_FILES = Path("/dev")
+DEVICE_FILES, CPU_FILE = Path("/dev"), Path("/proc/cpuinfo")
 # Of `benchmark.runtimes`, those that run the exported files on a GPU, and ONNX Runtime's name of what computes there.
 ONNX_ON_GPU = {"onnxruntime_cuda": "CUDA", "onnxruntime_tensorrt": "TensorRT"}
 # Environment of `compute.portable`, read when a library is loaded or first computes: kernels that every CPU with AVX2
-# has, which add in the same order on each. MKL promises that to CPUs that are not Intel's for COMPATIBLE alone.
+# has, which add in the same order on each. MKL promises that to CPUs that are not Intel's for COMPATIBLE alone. NumPy's
+# names are those of 2.4, as the lock has it.
 PORTABLE = {
     "MKL_CBWR": "COMPATIBLE",
     "ATEN_CPU_CAPABILITY": "avx2",
@@ -24,6 +27,17 @@ PORTABLE = {
     "NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4 AVX512_ICL AVX512_SPR",
 }
 TIMED = ("benchmark_speed", "measure_latency")  # rules that compute as fast as the CPU can all the same
+
+
+def portable_kernels() -> dict[str, str]:
+    """The environment of `compute.portable`; an empty one, with a word why, where the CPU is none that it is for.
+
+    PyTorch would take the kernels that it names without looking whether the CPU has them.
+    """
+    if platform.machine() == "x86_64" and CPU_FILE.exists() and " avx2 " in CPU_FILE.read_text():
+        return PORTABLE
+    print("compute.portable changes nothing: this is no x86-64 CPU with AVX2", file=sys.stderr)
+    return {}
 
 
 def visible_gpus() -> int:

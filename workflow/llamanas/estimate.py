@@ -17,7 +17,7 @@ import yaml
 from llamanas import settings
 from llamanas.artifacts import read_table
 from llamanas.calibrate import Speed, measure_speed
-from llamanas.devices import PORTABLE, visible_gpus
+from llamanas.devices import portable_kernels, visible_gpus
 from llamanas.errors import LlamaNasError
 from llamanas.models.families import read_config
 from llamanas.report.usage import usage_by_rule, usage_rows
@@ -147,11 +147,11 @@ def estimate(configfiles: list[Path]) -> str:
     folder = config["model"]["source"].get("folder", "")
     fetched = Path(config["results"]) / "model/config.json"
     shape = read_config(fetched if fetched.exists() else settings.existing(folder) / "config.json")
-    if config["compute"]["portable"]:
-        os.environ.update(PORTABLE)
     largest = min(config["supernet"]["batch_tokens"], config["supernet"]["device_tokens"] or AT_ONCE)
-    speed = measure_speed(shape, Path(), config["compute"], largest)
     gpu = int(config["compute"]["device"] != "cpu" and visible_gpus() > 0)
+    if config["compute"]["portable"] and not gpu:
+        os.environ.update(portable_kernels())
+    speed = measure_speed(shape, Path(), config["compute"], largest)
     items = counted_items(config)
     found = stages(jobs, config, model, speed, gpu, items)
     took = usage_by_rule(usage_rows(Path("logs"), config, model))

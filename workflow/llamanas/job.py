@@ -139,7 +139,7 @@ def job(snakemake: Any) -> Iterator[Job]:
     """
     if not snakemake.rule.startswith("fetch_"):
         os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}  # read when these libraries are imported
-    if snakemake.rule in TIMED:
+    if snakemake.rule in TIMED and snakemake.params["compute"].get("portable"):
         for name in PORTABLE:
             os.environ.pop(name, None)
     log = Path(snakemake.log[0])

@@ -249,7 +249,8 @@ def runtime_minutes(rule: str, config: dict, model: Model, gpu: int, attempt: in
     """Time limit to ask for, in minutes, on a slow node; it grows with each attempt."""
     job, gpu = need(rule, config, model), gpu * uses_gpu(rule)
     threads = config["compute"]["threads"] if rule in TRAININGS or rule == "rank_importance" else 1
-    speed = gpu * SLOW_GPU if gpu else threads * SLOW_THREAD
+    slow = SLOW_THREAD / 2 if config["compute"]["portable"] else SLOW_THREAD  # kernels without the CPU's widest units
+    speed = gpu * SLOW_GPU if gpu else threads * slow
     return _grown(MINUTES + (job.operations / speed + job.files / SLOW_DISK) / 60, attempt)
 
 

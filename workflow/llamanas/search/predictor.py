@@ -31,8 +31,9 @@ class Features:
 
     The sums say much from the first few measurements on; the one-hot part learns what they miss as more arrive. One-hot
     columns are divided by the root of the number of layers, so that together they weigh as much as one sum. The way off
-    the importance ladder is the share of layers whose choice is not that of the most similar rung: a super-network is
-    trained most near its rungs, so that what lies far off is worse than its sensitivities add up to.
+    the importance ladder is the share of layers whose choice is not that of the most similar rung. What a search finds
+    far off was seen to be worse on other questions than its parts and its own measurements say (docs/performance.md,
+    "Whole archives"); a super-network is trained near a ladder, that of the network before its training.
     Without importance there is no ladder, and attentions count as equally sensitive, and so do MLPs, by the share of
     their size that is gone.
     """
