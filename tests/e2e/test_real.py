@@ -21,6 +21,7 @@ SMALL = {
     "supernet": {"steps": 2, "batch_tokens": 128, "method": "lora"},
     "search": {"population": 6, "generations": 0},
     "benchmark": {"contexts": [16], "new_tokens": 2, "repeats": 1},
+    "compute": {"portable": False},  # this process would keep such kernels, and differ from others in later tests
 }
 
 
