@@ -53,9 +53,9 @@ if PORTABLE:
 # What is new and off is left out, so that it makes no earlier result anew.
 COMPUTE = {
     key: value
-    for key, value in config["compute"].items()
+    for key, value in (config["compute"] | {"portable": PORTABLE}).items()
     if key not in ("processes", "shard")
-    and (value if key == "deterministic" else key != "portable" or PORTABLE)
+    and (value or key not in ("deterministic", "portable"))
 }
 # Of interest to trainings alone; one process has nothing to divide.
 TOGETHER = {"processes": PROCESSES}
