@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -56,6 +56,16 @@ def start(tmp_path) -> Iterator[Callable[..., subprocess.Popen]]:
 def end_now(number: str) -> None:
     """Let a running job reach its time limit at once."""
     subprocess.run(["scontrol", "update", f"jobid={number}", "EndTime=now"], check=True)
+
+
+def held_evaluation(besides: Collection[str]) -> tuple[str, str] | None:
+    """Stop one running evaluation that is not among the given ones; its number and node, or nothing if none is left."""
+    for number, node in cluster.running("evaluate_").items():
+        if number not in besides and number in cluster.begun():
+            cluster.send_signal(number, signal.SIGSTOP)
+            if number in cluster.begun():
+                return number, node
+    return None
 
 
 def test_limits_and_gpus(start, tmp_path):
@@ -164,11 +174,12 @@ def test_whole_workflow_on_two_nodes_where_everything_goes_wrong(undisturbed, st
     time.sleep(5)
     run.kill()
     run.wait()
+    left_behind = cluster.tell("squeue", "--noheader", "--format=%A").split()
     run = start(*command)
 
-    # A node dies with the job that it runs.
+    # A node dies with the job that it runs: one that the new run submitted, and that cannot end before its node does.
     cluster.wait_for(lambda: "cancelling SLURM jobs" in log.read_text())
-    number, node = cluster.wait_for(lambda: [*cluster.running("evaluate_").items()])[0]
+    number, node = cluster.wait_for(lambda: held_evaluation(besides=left_behind))
 
     def lose_node() -> None:
         subprocess.run(["scontrol", "update", f"nodename={node}", "state=down", "reason=test"], check=True)
