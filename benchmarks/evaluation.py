@@ -43,10 +43,10 @@ sys.path.insert(0, str(ROOT / "workflow"))
 from llamanas import settings  # noqa: E402
 from llamanas.architecture import Architecture  # noqa: E402
 from llamanas.artifacts import read_table  # noqa: E402
-from llamanas.benchmark.speed import processor  # noqa: E402
 from llamanas.data.instructions import train_examples  # noqa: E402
 from llamanas.data.packing import epochs, pack  # noqa: E402
 from llamanas.data.tasks import load_tasks, task_questions  # noqa: E402
+from llamanas.devices import processor  # noqa: E402
 from llamanas.export.huggingface import write_folder  # noqa: E402
 from llamanas.models.decoder import Decoder, load_decoder  # noqa: E402
 from llamanas.models.fetch import fetch_model  # noqa: E402

@@ -54,9 +54,8 @@ from evaluation import matrix_rate  # noqa: E402
 from llamanas import settings  # noqa: E402
 from llamanas.architecture import Architecture, ModelShape  # noqa: E402
 from llamanas.artifacts import read_table  # noqa: E402
-from llamanas.benchmark.speed import processor  # noqa: E402
 from llamanas.data.packing import divide, epochs  # noqa: E402
-from llamanas.devices import add_in_one_order  # noqa: E402
+from llamanas.devices import add_in_one_order, processor  # noqa: E402
 from llamanas.finetune import train as training  # noqa: E402
 from llamanas.finetune.parallel import Team  # noqa: E402
 from llamanas.finetune.stages import Training, run_training  # noqa: E402

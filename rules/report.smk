@@ -109,7 +109,7 @@ rule report:
         runtime=runtime("report"),
     params:
         **SHARED,
-        version=10,
+        version=11,
         settings=config,
         # The costs of the jobs, read if they are there. No input, since who deletes his logs would train again.
         logs=str(LOGS),

@@ -230,3 +230,20 @@ def test_jobs_without_a_gpu_inherit_portable_kernels(monkeypatch, tmp_path, conf
     assert fetched.params["compute"].get("portable", False) is (
         config["portable"] and (gpus == 0 or "device" in config)
     )
+
+
+@pytest.mark.parametrize(
+    ("listing", "name"),
+    [
+        ("cpu family\t: 26\nmodel\t\t: 2\nmodel name\t: AMD EPYC\n\nmodel\t\t: 7\n", "AMD EPYC (family 26, model 2)"),
+        ("processor\t: 0\nBogoMIPS\t: 50.00\nCPU part\t: 0xd0c\n", "Neoverse"),
+        (None, "Neoverse"),
+    ],
+    ids=["x86", "arm", "no Linux"],
+)
+def test_a_processor_is_named_with_family_and_model(monkeypatch, tmp_path, listing, name):
+    monkeypatch.setattr(devices, "CPU_FILE", tmp_path / "cpuinfo")
+    monkeypatch.setattr(platform, "processor", lambda: "Neoverse")
+    if listing:
+        devices.CPU_FILE.write_text(listing)
+    assert devices.processor() == name

@@ -40,6 +40,14 @@ def portable_kernels() -> dict[str, str]:
     return {}
 
 
+def processor() -> str:
+    """This machine's processor, with family and model where Linux tells them, since virtual machines shorten names."""
+    first = CPU_FILE.read_text().split("\n\n")[0] if CPU_FILE.exists() else ""
+    about = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in first.splitlines())}
+    name = about.get("model name") or platform.processor() or platform.machine()
+    return f"{name} (family {about['cpu family']}, model {about['model']})" if "cpu family" in about else name
+
+
 def visible_gpus() -> int:
     """Number of NVIDIA device files on this machine that CUDA_VISIBLE_DEVICES does not hide.
 

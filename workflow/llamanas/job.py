@@ -14,7 +14,7 @@ from typing import Any
 
 from llamanas import artifacts, failures, provenance, randomness
 from llamanas.architecture import Architecture, ModelShape
-from llamanas.devices import PORTABLE, TIMED, add_in_one_order, leased_devices
+from llamanas.devices import PORTABLE, TIMED, add_in_one_order, leased_devices, processor
 from llamanas.errors import LlamaNasError
 from llamanas.meter import metered
 
@@ -127,6 +127,8 @@ class Job:
             if devices[0] != "cpu":
                 torch.cuda.set_device(devices[0])  # where kernels are launched
             print(f"computing on {', '.join(devices)} with {self.snakemake.threads} threads", file=sys.stderr)
+            kernels = "portable kernels" if PORTABLE.items() <= os.environ.items() else "its own kernels"
+            print(f"processor {processor()}, {kernels}", file=sys.stderr)
             with metered(devices):
                 yield devices
 

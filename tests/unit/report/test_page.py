@@ -97,10 +97,13 @@ def test_page_has_every_task_pick_and_file(results: Results, page: str) -> None:
 def test_networks_have_the_score_that_the_front_was_chosen_by(results: Results, figures: dict, tmp_path: Path) -> None:
     shown = [row for front in results.fronts.values() for row in front]
     page = page_of(results, figures, tmp_path)
-    assert all(f"<span>{r['search_score']:.3f}<small>expected {r['expected_score']:.3f}</small>" in page for r in shown)
+    for row in shown:
+        accuracy = f"accuracy {100 * row['search_accuracy']:.1f}\u00a0%"
+        expected = f"expected {row['expected_score']:.3f}"
+        assert f"<span>{row['search_score']:.3f}<small>{accuracy}</small><small>{expected}</small>" in page
     settings = results.settings | {"select": results.settings["select"] | {"expected": False}}
     page = page_of(replace(results, settings=settings), figures, tmp_path)
-    assert "<small>expected" not in page and f"<span>{shown[0]['search_score']:.3f}</span>" in page
+    assert "<small>expected" not in page and f"<span>{shown[0]['search_score']:.3f}<small>accuracy" in page
 
 
 @pytest.mark.parametrize(("low", "share"), [(0.33, 1), (0.34, 0)])
@@ -131,8 +134,12 @@ def test_the_ladder_stands_beside_the_front(results, figures, tmp_path, page):
     assert "Was it worth it?" not in page  # without a ladder
     rungs = [REFERENCE | {"task": task, "method": "ours"} for task in results.picks]
     rungs += [rung | {"method": method} for rung in rungs for method in ("pretrained", "finetuned")]
-    words = " ".join(Whole(page_of(replace(results, baselines=rungs), figures, tmp_path)).text.split())
-    assert "Was it worth it? Of 2 comparisons at the sizes of the ladder's networks" in words
+    half_way = next(iter(results.picks.values()))[2]["architecture"]
+    with_ladder = replace(results, baselines=rungs, rungs=frozenset({half_way}))
+    words = " ".join(Whole(page_of(with_ladder, figures, tmp_path)).text.split())
+    assert "Was it worth it? The ladder was measured at 2 sizes." in words
+    assert "Of the 6 picks that are not the full network, 2 are networks of the ladder." in words
+    assert words.count("half_wayof the ladder") == 1 and words.count(f"{half_way}of the ladder") == 1
     assert words.count("the fine-tuned network has 44.4 % (40.1 to 48.8), the base model 44.4 %") == len(results.picks)
 
 
@@ -195,7 +202,8 @@ def test_page_tells_the_winners_curse(results: Results, figures: dict, tmp_path:
         }
         text = " ".join(Whole(page_of(replace(results, fronts=fronts), figures, tmp_path)).text.split())
         pattern = r"network is ([+-][0-9.]+) points on the questions that they were chosen on and \S+ on the others,"
-        pattern += r" a shift of \S+ \(\S+ to \S+ at the widest\)(: choosing|, which|: the other)"
+        pattern += r" a shift of \S+, where plus is to the disadvantage of the others \(\S+ to \S+ at the widest\)"
+        pattern += r"(: choosing|, which|: the other)"
         return [(float(found), words) for found, words in re.findall(pattern, text.replace("\u2212", "-"))]
 
     more, less = told(0.5), told(-0.5)

@@ -15,26 +15,40 @@ LADDER = {"task": "t", "method": "ours", "accuracy": 0.5, "ci_low": 0.46, "ci_hi
 
 
 def test_a_ladder_network_meets_the_best_expected_that_is_not_larger(results):
+    front = [row | {"architecture": str(row["parameters"])} for row in FRONT]
     rungs = [LADDER | {"parameters": size} for size in (499, 500, 520, 604, 605)]
-    rows = ladder_rows(replace(results, fronts={"t": FRONT}, baselines=[*rungs, rungs[0] | {"method": "random"}]))
-    assert [(row["parameters"], row["found"]["parameters"]) for row in rows] == [(500, 500), (604, 600), (605, 600)]
-    assert [row["difference"] for row in rows] == pytest.approx([0, 0.1, 0.1])
+    baselines = [*rungs, rungs[0] | {"method": "random"}]
+    rows = ladder_rows(replace(results, fronts={"t": front}, baselines=baselines, rungs=frozenset({"500", "600"})))
+    assert [(row["parameters"], row["found"] and row["found"]["parameters"]) for row in rows] == [
+        (499, None), (500, 500), (520, 500), (604, 600), (605, 600),
+    ]  # fmt: skip
+    assert [row["difference"] for row in rows] == [None, 0, None, pytest.approx(0.1), pytest.approx(0.1)]
+    assert [row["same"] for row in rows] == [False, True, False, False, False], "a rung of another size is another one"
 
 
 @pytest.mark.parametrize(
     ("found", "counts", "apart", "shown"),
     [
-        ((1, 1), "more accurate in 2 and less accurate in 0, +10.0 points", "lie apart in 2, 0 of them", True),
-        ((0, 0), "more accurate in 0 and less accurate in 0, +0.0 points", "overlap in all", False),
-        ((-1, 1), "more accurate in 1 and less accurate in 1, +0.0 points", "lie apart in 2, 1 of them", False),
+        ((1, 1), "more accurate at 2 and less accurate at 0, +10.0 points", "lie apart at 2, 0 of them", True),
+        ((0, 0), "more accurate at 0 and less accurate at 0, +0.0 points", "overlap. ", False),
+        ((-1, 1), "more accurate at 1 and less accurate at 1, +0.0 points", "lie apart at 2, 1 of them", False),
     ],
 )
 def test_the_search_is_worth_it_where_intervals_lie_apart(found, counts, apart, shown):
-    rows = []
+    rows = [LADDER | {"found": None, "difference": None, "same": False}]
+    rows.append(LADDER | {"found": FRONT[0], "difference": 0.0, "same": True})
     for sign in found:
         accuracy = 0.5 + sign * 0.1
         row = {"report_accuracy": accuracy, "report_ci_low": accuracy - 0.05, "report_ci_high": accuracy + 0.05}
-        rows.append(LADDER | {"found": row, "difference": sign * 0.1})
+        rows.append(LADDER | {"found": row, "difference": sign * 0.1, "same": False})
     told = search_verdict(rows)
-    assert counts in told and f"the intervals {apart}" in told and told.startswith("Of 2 comparisons")
+    assert told.startswith("The ladder was measured at 4 sizes. At 3 of them the front has a network of like size")
+    assert "which at 1 is the ladder's own. At the other 2 the front's" in told
+    assert counts in told and f"the intervals {apart}" in told
     assert ("does not show" not in told) == shown
+
+
+def test_a_front_of_the_ladders_networks_alone_shows_nothing():
+    same = LADDER | {"found": FRONT[0], "difference": 0.0, "same": True}
+    told = search_verdict([same, same])
+    assert "which at 2 is the ladder's own. This run does not show" in told

@@ -1,13 +1,12 @@
 """Speed of a network in one runtime, timed in turn with the full network in the same runtime and precision."""
 
-import platform
 from collections.abc import Iterator
-from pathlib import Path
 from time import perf_counter
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from llamanas.devices import processor
 from llamanas.progress import progress
 
 
@@ -129,11 +128,3 @@ def hardware(device: str) -> str:
     import torch
 
     return processor() if device == "cpu" else torch.cuda.get_device_name(device)
-
-
-def processor() -> str:
-    """Name of the machine's processor."""
-    listing = Path("/proc/cpuinfo")
-    lines = listing.read_text().splitlines() if listing.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()

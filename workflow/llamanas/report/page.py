@@ -17,7 +17,7 @@ from llamanas.report.results import Results
 from llamanas.report.strip import strip
 from llamanas.report.style import themed
 from llamanas.report.summary import FULL
-from llamanas.report.transfer import transfer_tables, transfer_verdict
+from llamanas.report.transfer import ALIKE, transfer_tables, transfer_verdict
 from llamanas.report.worth import ladder_rows, search_verdict
 from llamanas.select.front import selection_shift
 
@@ -66,7 +66,12 @@ def write_page(destination: Path, results: Results, summary: list[dict], figures
             "tables": transfer_tables(results.transfer),
             "verdict": transfer_verdict(results.transfer, results.settings["select"]["confidence"]),
         },
-        ladder={"rows": ladder, "verdict": search_verdict(ladder) if ladder else None},
+        ladder={
+            "rows": ladder,
+            "verdict": search_verdict(ladder) if ladder else None,
+            "alike": ALIKE,
+            "picks": [row for task in tasks for row in task["picks"] if row["architecture"] != task["full"]],
+        },
         paper=read_claims()["paper"],
         claims=judged_claims(results, [file for task in tasks for file in task["files"]]),
         rules={name: rule_in_words(results, rule) for name, rule in results.settings["select"]["picks"].items()},
@@ -143,7 +148,7 @@ def pick_rows(task: str, results: Results) -> list[dict]:
                 "difference_ci_high": high,
                 "within_noise": low <= 0 <= high,
             }
-        rows.append(row)
+        rows.append(row | {"rung": row["architecture"] in results.rungs})
     return rows
 
 
@@ -159,7 +164,8 @@ def network_rows(task: str, results: Results) -> list[dict]:
     for name, row in sorted(rows.items(), key=lambda item: (item[1]["parameters"], item[0])):
         picks = names.get(name, [])
         files = [pick for pick in picks if pick in exported]
-        networks.append(row | {"picks": picks, "exported": files, "member": name in on_front})
+        about = {"picks": picks, "exported": files, "member": name in on_front, "rung": name in results.rungs}
+        networks.append(row | about)
     return networks
 
 

@@ -15,8 +15,9 @@ class Results:
     ``transfer`` those of every task's picks on every task, ``baselines`` what else was trained, ``latency_checks``
     latencies summed and measured. ``manifests`` holds file lists with hashes, each under the words that say what it
     lists. ``packages`` are the versions that the tables were made with, ``settings`` the whole configuration with
-    its defaults, ``space_size`` counts the sub-networks of the search space, and ``usage`` has what the jobs of
-    each rule took, as :func:`llamanas.report.usage.usage_by_rule` gives it.
+    its defaults, ``space_size`` counts the sub-networks of the search space, ``rungs`` are the identifiers of those on
+    the importance ladder, and ``usage`` has what the jobs of each rule took, as
+    :func:`llamanas.report.usage.usage_by_rule` gives it.
     """
 
     shape: ModelShape
@@ -32,6 +33,7 @@ class Results:
     manifests: dict[str, list[dict]]
     packages: dict[str, str]
     space_size: int
+    rungs: frozenset[str] = frozenset()
     baselines: list[dict] = field(default_factory=list)
     costs: list[Stage] = field(default_factory=list)
     busy_seconds: float = 0.0

@@ -19,6 +19,7 @@ from llamanas.report.questions import chance_of
 from llamanas.report.results import Results
 from llamanas.report.summary import summarize
 from llamanas.report.usage import usage_by_rule
+from llamanas.supernet.ladder import ladder
 from llamanas.supernet.space import space_of
 
 
@@ -59,6 +60,7 @@ def read_results(run: Job) -> Results:
         return {task: read_table(path, name).to_pylist() for task, path in paths}
 
     costs, busy_seconds = read_costs(Path(run.params["logs"]))
+    space, importance = space_of(run.rows("space"), shape, settings["space"]), run.rows("importance")
     return Results(
         baselines=run.rows("baselines"),
         costs=costs,
@@ -76,12 +78,13 @@ def read_results(run: Job) -> Results:
         questions=by_task("questions"),
         latency_checks=run.rows("latency_checks"),
         usage=usage_by_rule(run.rows("resources")),
-        importance=run.rows("importance"),
+        importance=importance,
         manifests={"the super-network, from which every sub-network is cut": run.rows("manifest")},
         packages=package_versions(
             [*run.input["accuracy"], *run.input["speed"], *run.input["losses"], *run.input["archive"]]
         ),
-        space_size=space_of(run.rows("space"), shape, settings["space"]).size,
+        space_size=space.size,
+        rungs=frozenset(rung.id for rung in ladder(space, importance)),
     )
 
 
