@@ -12,6 +12,7 @@ from typing import TypeVar
 from workflow_runner import ROOT
 
 Found = TypeVar("Found")
+PATIENCE = 1200  # seconds until a test gives up, on slow machines too
 PROFILE = (
     "--workflow-profile", str(ROOT / "profiles/slurm"), "--jobs", "6", "--latency-wait", "10",
     "--slurm-init-seconds-before-status-checks", "10",
@@ -41,7 +42,7 @@ def is_of_one_machine() -> bool:
     )
 
 
-def wait_for(what: Callable[[], Found], seconds: float = 400) -> Found:
+def wait_for(what: Callable[[], Found], seconds: float = PATIENCE) -> Found:
     """The first true value that ``what`` returns."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -61,6 +62,12 @@ def begun() -> set[str]:
     """Running jobs whose first step has begun, which is what a rule's script runs in."""
     steps = tell("squeue", "--steps", "--noheader", "--format=%i").split()
     return {step.removesuffix(".0") for step in steps if step.endswith(".0")}
+
+
+def all_begun() -> bool:
+    """Whether jobs run, and the first step of each has begun."""
+    jobs = set(running(""))
+    return bool(jobs) and jobs <= begun()
 
 
 def send_signal(number: str, which: int) -> None:

@@ -22,6 +22,7 @@ from tiny_experiment import TRAINING, write_experiment
 from workflow_runner import ROOT
 
 SEARCH = Path("results/search/tiny_sounds")
+MEASURED = 300  # networks of a generation, which take seconds, so that none is over before something is done to it
 
 
 @pytest.fixture
@@ -59,12 +60,13 @@ def end_now(number: str) -> None:
 
 
 def held_evaluation(besides: Collection[str]) -> tuple[str, str] | None:
-    """Stop one running evaluation that is not among the given ones; its number and node, or nothing if none is left."""
+    """Stop a running evaluation that is not among the given jobs; its number and node, or nothing if there is none."""
     for number, node in cluster.running("evaluate_").items():
         if number not in besides and number in cluster.begun():
             cluster.send_signal(number, signal.SIGSTOP)
             if number in cluster.begun():
                 return number, node
+            cluster.send_signal(number, signal.SIGCONT)
     return None
 
 
@@ -73,7 +75,7 @@ def test_limits_and_gpus(start, tmp_path):
     run = start(tmp_path, log, snakefile="tests/slurm/minimal.smk")
     cluster.wait_for(lambda: (tmp_path / "time.part").exists())
     end_now(next(iter(cluster.running("time"))))
-    assert run.wait(300) == 0, log.read_text()
+    assert run.wait(cluster.PATIENCE) == 0, log.read_text()
     said = log.read_text()
     assert (tmp_path / "memory.txt").read_text().split() == ["500", "1000"], said
     assert "SLURM status is: 'TIMEOUT'" in said and (tmp_path / "time.txt").exists()
@@ -96,11 +98,11 @@ class Watch:
 
     def _look(self) -> None:
         while not self.done.wait(0.02):
-            for path in self.kept():
-                try:
+            try:
+                for path in self.kept():
                     self.seen[path].add(path.stat().st_mtime_ns)
-                except FileNotFoundError:
-                    continue
+            except FileNotFoundError:  # its chunk is done
+                continue
 
     def kept(self, generation: int | str = "*") -> list[Path]:
         return [*self.folder.glob(f"generation-{generation}/scores/.resume/*/[!.]*.np[yz]")]
@@ -117,9 +119,9 @@ def undisturbed(tmp_path) -> Path:
     config = write_experiment(
         here,
         instructions={"self_examples": 0},
-        finetune=TRAINING | {"steps": 80},
+        finetune=TRAINING | {"steps": 400},
         heal={"steps": 0},
-        search={"population": 60, "generations": 1, "chunks": 2},
+        search={"population": MEASURED, "generations": 1, "chunks": 2},
         select={"bootstrap": 200, "picks": {"full": {"rule": "full"}}},
         export={"picks": [], "precisions": ["fp32"]},
         compute={"batch_tokens": 16},
@@ -159,7 +161,7 @@ def test_whole_workflow_on_two_nodes_where_everything_goes_wrong(undisturbed, st
 
     # slurmctld dies while jobs run. It saves its state every 5 s; what it had not saved nobody can know. A step that is
     # asked for before the nodes are known again begins minutes later, with nothing to test; so one must have begun.
-    cluster.wait_for(cluster.begun)
+    cluster.wait_for(cluster.all_begun)
     stopped = cluster.hold(6)
     cluster.restart(Path(cluster.setting("SlurmctldPidFile")), lambda: time.sleep(3), "slurmctld", "-D")
     for number in stopped:
@@ -174,7 +176,7 @@ def test_whole_workflow_on_two_nodes_where_everything_goes_wrong(undisturbed, st
     time.sleep(5)
     run.kill()
     run.wait()
-    left_behind = cluster.tell("squeue", "--noheader", "--format=%A").split()
+    left_behind = cluster.wait_for(cluster.tell("squeue", "--noheader", "--format=%A").split)
     run = start(*command)
 
     # A node dies with the job that it runs: one that the new run submitted, and that cannot end before its node does.
@@ -188,11 +190,12 @@ def test_whole_workflow_on_two_nodes_where_everything_goes_wrong(undisturbed, st
     pid_file = Path(cluster.setting("SlurmdPidFile").replace("%n", node))
     cluster.restart(pid_file, lose_node, "slurmd", "-D", "-N", node)
     subprocess.run(["scontrol", "update", f"nodename={node}", "state=resume"], check=False)
-    assert run.wait(400) == 0, log.read_text()[-5000:]
+    assert run.wait(cluster.PATIENCE) == 0, log.read_text()[-5000:]
+    assert watch.thread.is_alive()
     watch.done.set()
 
     assert "status is: 'NODE_FAIL'" in log.read_text()
-    assert len(watch.seen) > 60 and all(len(times) == 1 for times in watch.seen.values()), "measured twice"
+    assert len(watch.seen) > MEASURED and all(len(times) == 1 for times in watch.seen.values()), "measured twice"
     rows = pq.read_table(there / "results/report/resources.parquet").to_pylist()
     assert {row["node"] for row in rows if row["slurm_job"]} == {"node1", "node2"}
     require_equal(undisturbed, there)

@@ -156,6 +156,10 @@ from pathlib import Path
 import torch
 torch.cuda.is_available, torch.cuda.device_count = lambda: True, lambda: 2
 from llamanas.devices import leased_devices
+here, others = Path(sys.argv[1]), int(sys.argv[2])
+here.touch()
+while len([*here.parent.glob("ready-*")]) < others:  # so that all ask at once
+    time.sleep(0.01)
 with leased_devices("auto") as leased:
     began = time.monotonic()
     time.sleep(0.5)
@@ -167,9 +171,12 @@ def test_processes_never_share_a_gpu(tmp_path):
     environment = {k: v for k, v in os.environ.items() if k != "CUDA_VISIBLE_DEVICES"} | {"TMPDIR": str(tmp_path)}
     environment["PYTHONPATH"] = str(Path(devices.__file__).parents[1])
     jobs = [
-        subprocess.Popen([sys.executable, "-c", JOB], env=environment, stdout=subprocess.PIPE, text=True)
-        for _ in range(4)
-    ]
+        subprocess.Popen(
+            [sys.executable, "-c", JOB, str(tmp_path / f"ready-{number}"), "4"],
+            env=environment, stdout=subprocess.PIPE, text=True,
+        )
+        for number in range(4)
+    ]  # fmt: skip
     held = [job.communicate(timeout=120)[0].split() for job in jobs]
     assert all(job.returncode == 0 for job in jobs)
     for device in ("cuda:0", "cuda:1"):

@@ -137,7 +137,7 @@ def test_the_ladder_stands_beside_the_front(results, figures, tmp_path, page):
     half_way = next(iter(results.picks.values()))[2]["architecture"]
     with_ladder = replace(results, baselines=rungs, rungs=frozenset({half_way}))
     words = " ".join(Whole(page_of(with_ladder, figures, tmp_path)).text.split())
-    assert "Was it worth it? The ladder was measured at 2 sizes." in words
+    assert "Was it worth it? Over all tasks 2 networks of the ladder were measured." in words
     assert "Of the 6 picks that are not the full network, 2 are networks of the ladder." in words
     assert words.count("half_wayof the ladder") == 1 and words.count(f"{half_way}of the ladder") == 1
     assert words.count("the fine-tuned network has 44.4 % (40.1 to 48.8), the base model 44.4 %") == len(results.picks)

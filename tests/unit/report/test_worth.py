@@ -29,9 +29,9 @@ def test_a_ladder_network_meets_the_best_expected_that_is_not_larger(results):
 @pytest.mark.parametrize(
     ("found", "counts", "apart", "shown"),
     [
-        ((1, 1), "more accurate at 2 and less accurate at 0, +10.0 points", "lie apart at 2, 0 of them", True),
-        ((0, 0), "more accurate at 0 and less accurate at 0, +0.0 points", "overlap. ", False),
-        ((-1, 1), "more accurate at 1 and less accurate at 1, +0.0 points", "lie apart at 2, 1 of them", False),
+        ((1, 1), "more accurate in 2 and less accurate in 0, +10.0 points", "lie apart in 2, 0 of them", True),
+        ((0, 0), "more accurate in 0 and less accurate in 0, +0.0 points", "overlap. ", False),
+        ((-1, 1), "more accurate in 1 and less accurate in 1, +0.0 points", "lie apart in 2, 1 of them", False),
     ],
 )
 def test_the_search_is_worth_it_where_intervals_lie_apart(found, counts, apart, shown):
@@ -42,8 +42,10 @@ def test_the_search_is_worth_it_where_intervals_lie_apart(found, counts, apart, 
         row = {"report_accuracy": accuracy, "report_ci_low": accuracy - 0.05, "report_ci_high": accuracy + 0.05}
         rows.append(LADDER | {"found": row, "difference": sign * 0.1, "same": False})
     told = search_verdict(rows)
-    assert told.startswith("The ladder was measured at 4 sizes. At 3 of them the front has a network of like size")
-    assert "which at 1 is the ladder's own. At the other 2 the front's" in told
+    assert told.startswith(
+        "Over all tasks 4 networks of the ladder were measured. In 3 cases the front has one of like"
+    )
+    assert "which in 1 is the ladder's own. In the other 2 the front's" in told
     assert counts in told and f"the intervals {apart}" in told
     assert ("does not show" not in told) == shown
 
@@ -51,4 +53,4 @@ def test_the_search_is_worth_it_where_intervals_lie_apart(found, counts, apart, 
 def test_a_front_of_the_ladders_networks_alone_shows_nothing():
     same = LADDER | {"found": FRONT[0], "difference": 0.0, "same": True}
     told = search_verdict([same, same])
-    assert "which at 2 is the ladder's own. This run does not show" in told
+    assert "which in 2 is the ladder's own. This run does not show" in told

@@ -19,13 +19,12 @@ def ladder_rows(results: Results) -> list[dict]:
             continue
         within = [each for each in results.fronts[row["task"]] if each["parameters"] <= row["parameters"]]
         found = max(within, key=lambda each: each[EXPECTED], default=None)
-        compared = found is not None and alike(found, row)
-        rows.append(
-            row
-            | {"found": found, "difference": found["report_accuracy"] - row["accuracy"] if compared else None}
+        row = row | {"found": found, "difference": None, "same": False}
+        if found and alike(found, row):
+            row["difference"] = found["report_accuracy"] - row["accuracy"]
             # The ladder has one network of a size.
-            | {"same": compared and found["architecture"] in results.rungs and found["parameters"] == row["parameters"]}
-        )
+            row["same"] = found["architecture"] in results.rungs and found["parameters"] == row["parameters"]
+        rows.append(row)
     return rows
 
 
@@ -34,8 +33,8 @@ def search_verdict(rows: list[dict]) -> str:
     compared = [row for row in rows if row["difference"] is not None]
     others = [row for row in compared if not row["same"]]
     start = (
-        f"The ladder was measured at {len(rows)} sizes. At {len(compared)} of them the front has a network of like "
-        f"size, which at {len(compared) - len(others)} is the ladder's own. "
+        f"Over all tasks {len(rows)} networks of the ladder were measured. In {len(compared)} cases the front has one "
+        f"of like size, which in {len(compared) - len(others)} is the ladder's own. "
     )
     shown = False
     if others:
@@ -43,9 +42,9 @@ def search_verdict(rows: list[dict]) -> str:
         better = sum(row["found"]["report_ci_low"] > row["ci_high"] for row in others)
         worse = sum(row["found"]["report_ci_high"] < row["ci_low"] for row in others)
         mean = sum(row["difference"] for row in others) / len(others)
-        apart = f"lie apart at {better + worse}, {worse} of them to its disadvantage" if better + worse else "overlap"
+        apart = f"lie apart in {better + worse}, {worse} of them to its disadvantage" if better + worse else "overlap"
         start += (
-            f"At the other {len(others)} the front's is more accurate at {more} and less accurate at {less}, "
+            f"In the other {len(others)} the front's is more accurate in {more} and less accurate in {less}, "
             f"{points(mean)} points in the mean; the intervals {apart}. "
         )
         shown = better > worse and mean > 0
