@@ -53,7 +53,7 @@ rule benchmark_speed:
         runtime=runtime("benchmark_speed"),
     params:
         **SHARED,
-        version=5,
+        version=6,
         benchmark=config["benchmark"],
     script:
         "../workflow/scripts/benchmark_speed.py"

@@ -176,7 +176,7 @@ def test_whole_workflow_on_two_nodes_where_everything_goes_wrong(undisturbed, st
     time.sleep(5)
     run.kill()
     run.wait()
-    left_behind = cluster.wait_for(cluster.tell("squeue", "--noheader", "--format=%A").split)
+    left_behind = cluster.wait_for(lambda: cluster.tell("squeue", "--noheader", "--format=%A").split())
     run = start(*command)
 
     # A node dies with the job that it runs: one that the new run submitted, and that cannot end before its node does.

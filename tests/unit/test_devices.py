@@ -156,9 +156,9 @@ from pathlib import Path
 import torch
 torch.cuda.is_available, torch.cuda.device_count = lambda: True, lambda: 2
 from llamanas.devices import leased_devices
-here, others = Path(sys.argv[1]), int(sys.argv[2])
+here, jobs, end = Path(sys.argv[1]), int(sys.argv[2]), time.monotonic() + 60
 here.touch()
-while len([*here.parent.glob("ready-*")]) < others:  # so that all ask at once
+while len([*here.parent.glob("ready-*")]) < jobs and time.monotonic() < end:  # so that all ask at once
     time.sleep(0.01)
 with leased_devices("auto") as leased:
     began = time.monotonic()

@@ -117,7 +117,7 @@ def broken_links(path: Path, directory: Path) -> Iterator[str]:
 
 def _difference(path: Path, expected: str, maker: Path, directory: Path) -> Iterator[str]:
     if not (directory / path).exists():
-        yield f"{path} is missing in {directory.resolve()}, the run's directory; {maker} was made from it or lists it"
+        yield f"{directory.resolve() / path} is missing, which {maker} was made from or lists"
     elif (found := sha256_of(directory / path)) != expected:
         yield f"{path} has SHA-256 {found}, but {maker} says {expected}"
 

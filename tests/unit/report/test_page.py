@@ -137,8 +137,8 @@ def test_the_ladder_stands_beside_the_front(results, figures, tmp_path, page):
     half_way = next(iter(results.picks.values()))[2]["architecture"]
     with_ladder = replace(results, baselines=rungs, rungs=frozenset({half_way}))
     words = " ".join(Whole(page_of(with_ladder, figures, tmp_path)).text.split())
-    assert "Was it worth it? Over all tasks 2 networks of the ladder were measured." in words
-    assert "Of the 6 picks that are not the full network, 2 are networks of the ladder." in words
+    assert "Was it worth it? Networks of the ladder that the fronts are compared with: 2; of like size" in words
+    assert "Picks smaller than the full network: 6, of the ladder: 2." in words
     assert words.count("half_wayof the ladder") == 1 and words.count(f"{half_way}of the ladder") == 1
     assert words.count("the fine-tuned network has 44.4 % (40.1 to 48.8), the base model 44.4 %") == len(results.picks)
 
@@ -202,7 +202,7 @@ def test_page_tells_the_winners_curse(results: Results, figures: dict, tmp_path:
         }
         text = " ".join(Whole(page_of(replace(results, fronts=fronts), figures, tmp_path)).text.split())
         pattern = r"network is ([+-][0-9.]+) points on the questions that they were chosen on and \S+ on the others,"
-        pattern += r" a shift of \S+, where plus is to the disadvantage of the others \(\S+ to \S+ at the widest\)"
+        pattern += r" a shift of \S+, plus meaning that they did better on the former \(\S+ to \S+ at the widest\)"
         pattern += r"(: choosing|, which|: the other)"
         return [(float(found), words) for found, words in re.findall(pattern, text.replace("\u2212", "-"))]
 

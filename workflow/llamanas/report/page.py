@@ -53,6 +53,7 @@ def write_page(destination: Path, results: Results, summary: list[dict], figures
     environment.globals |= {"score_in_words": words.score_in_words}
     tasks = [task_view(task, results, summary) for task in results.archives]
     ladder, measured = ladder_rows(results), max(task["measured"] for task in tasks)
+    smaller = [row for task in tasks for row in task["picks"] if row["architecture"] != task["full"]]
     text = environment.get_template("page.html.j2").render(
         results=results,
         latency_error=sum_error(results.latency_checks) if results.latency_checks else None,
@@ -66,12 +67,7 @@ def write_page(destination: Path, results: Results, summary: list[dict], figures
             "tables": transfer_tables(results.transfer),
             "verdict": transfer_verdict(results.transfer, results.settings["select"]["confidence"]),
         },
-        ladder={
-            "rows": ladder,
-            "verdict": search_verdict(ladder) if ladder else None,
-            "alike": ALIKE,
-            "picks": [row for task in tasks for row in task["picks"] if row["architecture"] != task["full"]],
-        },
+        ladder={"rows": ladder, "verdict": search_verdict(ladder, smaller) if ladder else None, "alike": ALIKE},
         paper=read_claims()["paper"],
         claims=judged_claims(results, [file for task in tasks for file in task["files"]]),
         rules={name: rule_in_words(results, rule) for name, rule in results.settings["select"]["picks"].items()},
@@ -132,7 +128,10 @@ def task_view(task: str, results: Results, summary: list[dict]) -> dict:
 
 
 def pick_rows(task: str, results: Results) -> list[dict]:
-    """Rows of the picks; of a healed one, accuracy and difference from the full network are those after healing."""
+    """Rows of the picks with ``rung``, whether they are the importance ladder's.
+
+    Of a healed one, accuracy and difference from the full network are those after healing.
+    """
     healed = {row["pick"]: row for row in results.healing if row["task"] == task}
     rows = []
     for row in results.picks[task]:
@@ -153,7 +152,11 @@ def pick_rows(task: str, results: Results) -> list[dict]:
 
 
 def network_rows(task: str, results: Results) -> list[dict]:
-    """The members of the front and the picks from small to large, each with the names (``picks``) it goes by."""
+    """The members of the front and the picks from small to large.
+
+    Each with the names (``picks``) it goes by, those that were exported, whether it is a ``member`` of the front, and
+    whether it is the importance ladder's (``rung``).
+    """
     names: dict[str, list[str]] = {}
     for row in results.picks[task]:
         names.setdefault(row["architecture"], []).append(row["pick"])

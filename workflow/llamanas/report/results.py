@@ -15,8 +15,8 @@ class Results:
     ``transfer`` those of every task's picks on every task, ``baselines`` what else was trained, ``latency_checks``
     latencies summed and measured. ``manifests`` holds file lists with hashes, each under the words that say what it
     lists. ``packages`` are the versions that the tables were made with, ``settings`` the whole configuration with
-    its defaults, ``space_size`` counts the sub-networks of the search space, ``rungs`` are the identifiers of those on
-    the importance ladder, and ``usage`` has what the jobs of each rule took, as
+    its defaults, ``space_size`` counts the sub-networks of the search space, ``rungs`` are the identifiers of the
+    importance ladder's networks below the full one, and ``usage`` has what the jobs of each rule took, as
     :func:`llamanas.report.usage.usage_by_rule` gives it.
     """
 

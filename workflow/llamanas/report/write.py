@@ -84,7 +84,7 @@ def read_results(run: Job) -> Results:
             [*run.input["accuracy"], *run.input["speed"], *run.input["losses"], *run.input["archive"]]
         ),
         space_size=space.size,
-        rungs=frozenset(rung.id for rung in ladder(space, importance)),
+        rungs=frozenset(rung.id for rung in ladder(space, importance) if rung != shape.full),
     )
 
 
