@@ -1,5 +1,7 @@
 """The chain of artifacts: what a table was made from, and the first link that does not hold."""
 
+from pathlib import Path
+
 import pytest
 
 from llamanas import provenance
@@ -56,6 +58,11 @@ def test_one_flipped_bit_is_found(run, file, words):
 def test_a_missing_file_is_named(run):
     (run / "model/model.safetensors").unlink()
     assert "model.safetensors is missing" in next(broken_links(run / "two.parquet", run))
+
+
+def test_a_wrong_directory_is_named(run, tmp_path):
+    with pytest.raises(LlamaNasError, match=rf"there is no {tmp_path}/elsewhere/two.parquet; .*--directory"):
+        next(broken_links(Path("two.parquet"), tmp_path / "elsewhere"))
 
 
 def test_what_is_no_artifact_is_refused(run, monkeypatch, capsys):

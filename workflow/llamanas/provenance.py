@@ -101,7 +101,7 @@ def broken_links(path: Path, directory: Path) -> Iterator[str]:
     relative to the run's ``directory``.
 
     Raises:
-        LlamaNasError: the file is not an artifact of the workflow.
+        LlamaNasError: the file is missing, or not an artifact of the workflow.
     """
     seen, waiting = {path}, [path]
     while waiting:
@@ -127,6 +127,10 @@ def _opened(path: Path, directory: Path) -> "Table":
     from pyarrow import ArrowException
     from pyarrow.parquet import read_table as read_parquet
 
+    if not (directory / path).exists():
+        raise LlamaNasError(
+            f"there is no {directory.resolve() / path}; paths are below the run's directory, which --directory gives."
+        )
     try:
         table = read_parquet(directory / path, partitioning=None)
         about = provenance_of(table)
