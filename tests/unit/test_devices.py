@@ -203,10 +203,13 @@ def test_portable_kernels_are_those_of_avx2():
 @pytest.mark.parametrize("rule", ["evaluate_chunk", *devices.TIMED])
 def test_jobs_that_time_compute_as_fast_as_they_can(monkeypatch, tmp_path, rule, asked):
     monkeypatch.chdir(tmp_path)
-    asked_for = job_of(rule, {"compute": {"portable": asked}}, output={"scores": "results/scores.parquet"})
-    with patch.dict(os.environ, devices.PORTABLE), job(asked_for):
+    compute = {"portable": asked, "device": "cpu"}
+    asked_for = job_of(rule, {"compute": compute}, output={"scores": "results/scores.parquet"})
+    with patch.dict(os.environ, devices.PORTABLE), job(asked_for) as run, run.device():
         kept = [name in os.environ for name in devices.PORTABLE]
-    assert kept == [not (asked and rule in devices.TIMED)] * len(devices.PORTABLE)
+    portable = not (asked and rule in devices.TIMED)
+    assert kept == [portable] * len(devices.PORTABLE)
+    assert f"{devices.processor()}, {'portable' if portable else 'its own'} kernels" in Path(asked_for.log[0]).read_text()
 
 
 @pytest.mark.parametrize(
